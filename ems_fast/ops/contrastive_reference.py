@@ -1,0 +1,43 @@
+"""The contrastive loss in plain PyTorch: the definition that the fused kernels are held against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ems_fast.ops.impl import Reduction
+from ems_fast.ops.reduce import reduce_rows
+
+# Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
+NORM_EPS = 1e-12
+
+
+def contrastive_loss_reference(
+    a: Tensor,
+    b: Tensor,
+    *,
+    temperature: float | Tensor = 0.1,
+    source_ids: Tensor | None = None,
+    target_ids: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """The loss of `ems_fast.contrastive_loss` with every intermediate spelled out.
+
+    The first B rows of b are a's positives; rows beyond are further negatives of the rows of a.
+    """
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    B, M = a.shape[0], b.shape[0]
+    u = torch.nn.functional.normalize(a.to(dtype), dim=1, eps=NORM_EPS)
+    v = torch.nn.functional.normalize(b.to(dtype), dim=1, eps=NORM_EPS)
+    scores = u @ v.T / temperature  # (B, M)
+    positive = scores.diagonal()
+    same = torch.zeros(B, M, dtype=torch.bool, device=a.device)
+    if source_ids is not None:
+        same |= source_ids[:B, None] == source_ids[None, :]
+    if target_ids is not None:
+        same |= target_ids[:B, None] == target_ids[None, :]
+    diagonal = torch.eye(B, M, dtype=torch.bool, device=a.device)
+    scores = scores.masked_fill(same & ~diagonal, float("-inf"))
+    by_row = scores.logsumexp(dim=1) - positive
+    by_column = scores[:, :B].logsumexp(dim=0) - positive
+    return reduce_rows((by_row + by_column) / 2, reduction)
