@@ -1,0 +1,82 @@
+"""What a model is: its sizes, its languages, and the named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ems_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of an EMS model; the defaults are the preset ``mini``.
+
+    Attributes:
+        vocab_size: V.
+        languages: codes, in the order of the rows of the language embedding.
+        layers: L, Transformer layers.
+        width: D, the width of the encoder and of a sentence embedding.
+        heads: attention heads; divides `width`.
+        ffn_width: width of the feed-forward layers.
+        language_width: G, width of a language embedding.
+        projection_width: E, width of the contrastive projection.
+        max_tokens: longest sentence; longer ones are truncated.
+        dropout: in embeddings, attention and hidden layers; the heads have none.
+        tied: the output embedding is the input embedding, and the XTR head maps to `width`.
+    """
+
+    vocab_size: int = 16_000
+    languages: tuple[str, ...] = ()
+    layers: int = 2
+    width: int = 256
+    heads: int = 4
+    ffn_width: int = 1024
+    language_width: int = 64
+    projection_width: int = 128
+    max_tokens: int = 120
+    dropout: float = 0.0
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size", "layers", "width", "heads", "ffn_width", "language_width",
+            "projection_width", "max_tokens",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if self.width % self.heads:
+            raise InputError(
+                f"heads: {self.heads} does not divide width {self.width}; choose a divisor"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+
+    @property
+    def head_width(self) -> int:
+        """Width of the XTR head's output, which meets the output embedding."""
+        return self.width if self.tied else self.width + self.language_width
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "mini": ModelConfig(),
+    "small": ModelConfig(
+        vocab_size=32_000, layers=6, width=384, heads=6, ffn_width=1536, dropout=0.1
+    ),
+    # The paper's full configuration (arXiv 2205.15744, section 4.1).
+    "ems": ModelConfig(
+        vocab_size=60_000, layers=6, width=1024, heads=16, ffn_width=4096, language_width=128,
+        dropout=0.1,
+    ),
+}  # fmt: skip
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """The preset `name` with some fields changed.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if name not in PRESETS:
+        raise InputError(f"model: got {name!r}, expected one of {', '.join(map(repr, PRESETS))}")
+    return replace(PRESETS[name], **changes)

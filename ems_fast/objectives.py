@@ -1,0 +1,89 @@
+"""The training loss of a batch of pairs: XTR in both directions plus the contrastive term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ems_fast.batch import Batch
+from ems_fast.distributed import gather_rows
+from ems_fast.model import EMSModel
+from ems_fast.ops import contrastive_loss, xtr_loss
+from ems_fast.ops.impl import Impl
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights and options of the two objectives; defaults as in the paper (section 3.3).
+
+    Attributes:
+        xtr_weight: weight of the reconstruction loss.
+        contrastive_weight: weight of the contrastive loss.
+        temperature: τ of the contrastive loss.
+        mask_duplicates: pairs of the batch with the same source or target text are not negatives
+            of each other.
+        gradient_filter: probabilities below it add nothing to XTR's gradient; 0 is exact.
+        impl: ``fused``, ``reference`` or ``compiled``, for both.
+    """
+
+    xtr_weight: float = field(default=1.0, metadata={"help": "weight of the XTR loss"})
+    contrastive_weight: float = field(
+        default=2.0, metadata={"help": "weight of the contrastive loss"}
+    )
+    temperature: float = field(
+        default=0.1, metadata={"help": "temperature of the contrastive loss"}
+    )
+    mask_duplicates: bool = field(
+        default=True, metadata={"help": "equal sentences of a batch are not negatives"}
+    )
+    gradient_filter: float = field(
+        default=0.0, metadata={"help": "drop XTR gradients of probabilities below this; 0 is exact"}
+    )
+    impl: Impl = field(default="fused", metadata={"help": "fused, reference or compiled"})
+
+
+class Losses(NamedTuple):
+    """Scalars; `total` is what is minimised."""
+
+    total: Tensor
+    xtr: Tensor
+    contrastive: Tensor
+
+
+class Objective(nn.Module):
+    """The model with its loss: what a trainer differentiates, and what DDP wraps."""
+
+    def __init__(self, model: EMSModel, config: ObjectiveConfig | None = None):
+        super().__init__()
+        self.model = model
+        self.config = config or ObjectiveConfig()
+
+    def forward(self, batch: Batch) -> Losses:
+        """The losses of B pairs.
+
+        XTR is ``KL(q_T ‖ p(·|S, t)) + KL(q_S ‖ p(·|T, s))`` averaged over pairs; both directions
+        are rows of one product with the output embedding.
+        """
+        model, config = self.model, self.config
+        u = model.encoder(batch.sentences)  # (2B, D): sources, then targets
+        xtr = contrastive = u.new_zeros(())
+        if config.xtr_weight:
+            hidden = model.xtr_head(u, batch.target_languages)
+            per_sentence = xtr_loss(
+                hidden, model.output, batch.targets,
+                gradient_filter=config.gradient_filter, impl=config.impl,
+            )  # fmt: skip
+            xtr = 2.0 * per_sentence  # mean over 2B sentences → mean over B pairs of both KLs
+        if config.contrastive_weight:
+            a, b = model.contrastive_head(u).float().chunk(2)  # 2 × (B, E)
+            contrastive = contrastive_loss(
+                gather_rows(a), gather_rows(b), temperature=config.temperature,
+                source_ids=gather_rows(batch.source_ids) if config.mask_duplicates else None,
+                target_ids=gather_rows(batch.target_ids) if config.mask_duplicates else None,
+                impl=config.impl,
+            )  # fmt: skip
+        total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
+        return Losses(total, xtr.detach(), contrastive.detach())
+

@@ -1,0 +1,87 @@
+"""Sentences without padding: tokens of a batch one after another, sentences of one length together.
+
+Token-wise layers run over the N packed tokens. Attention and pooling run over groups of sentences
+of equal length, which are contiguous because sentences are sorted by length: a group is a view
+[n, T, ·], needs no mask, and a sentence's vector cannot depend on its neighbours' lengths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B non-empty sentences, sorted by length.
+
+    Attributes:
+        ids: int64 [N], token ids.
+        positions: int64 [N], counted from 1 within each sentence.
+        groups: runs of equal length as (sentences, tokens per sentence), ascending in tokens.
+        order: int64 [B]; the caller's sentence i is packed sentence ``order[i]``.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    groups: tuple[tuple[int, int], ...]
+    order: Tensor
+
+    @property
+    def num_sentences(self) -> int:
+        """B."""
+        return self.order.numel()
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
+        """The same sentences on `device`."""
+        return Packed(
+            self.ids.to(device, non_blocking=non_blocking),
+            self.positions.to(device, non_blocking=non_blocking),
+            self.groups,
+            self.order.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Packed:
+        """The same sentences in page-locked memory, from where a GPU copies asynchronously."""
+        return Packed(
+            self.ids.pin_memory(), self.positions.pin_memory(), self.groups, self.order.pin_memory()
+        )
+
+
+def length_groups(sorted_lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Runs of equal values as (count, value)."""
+    values, counts = np.unique(sorted_lengths, return_counts=True)
+    return tuple(zip(counts.tolist(), values.tolist(), strict=True))
+
+
+def positions_of(sorted_lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """1, 2, …, T for every sentence, concatenated."""
+    starts = np.cumsum(sorted_lengths) - sorted_lengths
+    total = int(sorted_lengths.sum())
+    return np.arange(1, total + 1, dtype=np.int64) - np.repeat(starts, sorted_lengths)
+
+
+def pack(ids: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> Packed:
+    """Sort B packed sentences by length.
+
+    Args:
+        ids: int64 [N].
+        offsets: int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i + 1]]`` and is not empty.
+    """
+    lengths = np.diff(offsets)
+    by_length = np.argsort(lengths, kind="stable")
+    order = np.empty_like(by_length)
+    order[by_length] = np.arange(len(by_length))
+    sorted_lengths = lengths[by_length]
+    positions = positions_of(sorted_lengths)
+    gather = np.repeat(offsets[:-1][by_length], sorted_lengths) + positions - 1
+    return Packed(
+        torch.from_numpy(ids[gather]),
+        torch.from_numpy(positions),
+        length_groups(sorted_lengths),
+        torch.from_numpy(order),
+    )
