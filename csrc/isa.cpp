@@ -28,6 +28,15 @@ const char* isa_name(Isa isa) {
   }
 }
 
+bool isa_compiled(Isa isa) {
+#if defined(__x86_64__)
+  (void)isa;
+  return true;
+#else
+  return isa == Isa::baseline;
+#endif
+}
+
 bool isa_available(Isa isa) {
   if (isa == Isa::baseline) return true;
 #if defined(__x86_64__)
@@ -47,6 +56,15 @@ void set_active_isa(Isa isa) {
     throw std::invalid_argument(std::string("isa: ") + isa_name(isa) +
                                 " is not available on this processor");
   active().store(isa, std::memory_order_relaxed);
+}
+
+bool has_fast_bfloat16() {
+#if defined(__x86_64__)
+  // Every processor with AMX (bfloat16 tiles) has AVX-512 BF16 as well.
+  return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
 }
 
 }  // namespace ems

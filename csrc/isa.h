@@ -11,9 +11,11 @@ namespace ems {
 enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2 };
 
 const char* isa_name(Isa isa);
+bool isa_compiled(Isa isa);
 bool isa_available(Isa isa);          // compiled in and supported by this processor
 Isa active_isa();                     // the best available one, unless set_active_isa chose another
 void set_active_isa(Isa isa);         // throws std::invalid_argument if it is not available
+bool has_fast_bfloat16();             // matrix products in bfloat16 beat those in float32
 
 // Picks the active instruction set's table: select(baseline::t, avx2::t, avx512::t).
 #if defined(__x86_64__)

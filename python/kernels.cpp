@@ -20,16 +20,20 @@ ems::Isa isa_from_name(const std::string& name) {
   throw std::invalid_argument("isa: '" + name + "' is none of baseline, avx2, avx512");
 }
 
+std::vector<std::string> isas_that(bool (*condition)(ems::Isa)) {
+  std::vector<std::string> names;
+  for (ems::Isa isa : {ems::Isa::baseline, ems::Isa::avx2, ems::Isa::avx512})
+    if (condition(isa)) names.emplace_back(ems::isa_name(isa));
+  return names;
+}
+
 void bind_isa(py::module_& m) {
-  m.def("available_isas", [] {
-    std::vector<std::string> names;
-    for (ems::Isa isa : {ems::Isa::baseline, ems::Isa::avx2, ems::Isa::avx512})
-      if (ems::isa_available(isa)) names.emplace_back(ems::isa_name(isa));
-    return names;
-  });
+  m.def("compiled_isas", [] { return isas_that(ems::isa_compiled); });
+  m.def("available_isas", [] { return isas_that(ems::isa_available); });
   m.def("active_isa", [] { return std::string(ems::isa_name(ems::active_isa())); });
   m.def("set_active_isa", [](const std::string& name) { ems::set_active_isa(isa_from_name(name)); },
         py::arg("name"));
+  m.def("has_fast_bfloat16", &ems::has_fast_bfloat16);
   m.def("openmp_max_threads", [] { return omp_get_max_threads(); });
 }
 

@@ -42,3 +42,8 @@ def import_error() -> str | None:
 def num_threads() -> int:
     """Threads that a kernel may use: torch's own setting, so there is one knob."""
     return torch.get_num_threads()
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
+    return _kernels is not None and bool(_kernels.has_fast_bfloat16())

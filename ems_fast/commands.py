@@ -1,0 +1,205 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import ems_fast
+from ems_fast import backends
+from ems_fast import demo as demo_run
+from ems_fast.encoding import CHUNK_SENTENCES
+from ems_fast.errors import InputError
+from ems_fast.run_folder import replacing
+
+
+def prepare(
+    *,
+    corpora: list[str],
+    output: Path,
+    languages: str | None,
+    tags: list[str] | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
+    corpus = ems_fast.prepare(
+        corpora, output, languages=languages, tags=tags, progress=not quiet, **options
+    )
+    print(ems_fast.format_report(corpus.report))
+    print(f"The corpus is in {output}.")
+
+
+def train(
+    *,
+    corpora: list[str],
+    output: Path,
+    model: str,
+    eval_sets: Path | None,
+    resume: bool,
+    device: str | None,
+    quiet: bool,
+    languages: str | None,
+    tags: list[str] | None,
+    valid_pairs: int,
+    **options: Any,
+) -> None:
+    """Train a model on parallel text or on a prepared corpus."""
+    single = corpora[0] if len(corpora) == 1 else corpora or None
+    result = ems_fast.train(
+        single,
+        output,
+        model=model,
+        eval_sets=eval_sets,
+        resume=resume,
+        device=device,
+        progress=not quiet,
+        prepare_options={"languages": languages, "tags": tags, "valid_pairs": valid_pairs},
+        **options,
+    )
+    if os.environ.get("RANK", "0") != "0":
+        return
+    metrics = result.metrics
+    print(
+        f"{metrics['steps']:,} steps, {metrics['pairs']:,} pairs in {metrics['minutes']:.1f} "
+        f"minutes. The run is in {result.output_dir}."
+    )
+
+
+def encode(
+    *,
+    source: Path,
+    output: Path,
+    model: Path,
+    device: str | None,
+    normalize: bool,
+    batch_tokens: int,
+    quiet: bool,
+) -> None:
+    """Embed a file of sentences, one a line."""
+    encoder = ems_fast.load(model, device=device)
+    n = sum(1 for _ in read_lines(source))
+    if n == 0:
+        raise InputError(f"{source}: is empty, expected one sentence a line")
+    lines = read_lines(source)
+    with (
+        replacing(output) as path,
+        tqdm(total=n, unit="sentence", unit_scale=True, disable=quiet) as bar,
+    ):
+        vectors = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.float32, shape=(n, encoder.dimension)
+        )
+        for start in range(0, n, CHUNK_SENTENCES):
+            chunk = list(islice(lines, CHUNK_SENTENCES))
+            vectors[start : start + len(chunk)] = encoder.encode(
+                chunk, batch_tokens=batch_tokens, normalize=normalize, progress=False
+            )
+            bar.update(len(chunk))
+        vectors.flush()
+        del vectors
+    print(f"{n:,} vectors of width {encoder.dimension} are in {output}.", file=sys.stderr)
+
+
+def evaluate(
+    *,
+    eval_sets: Path,
+    model: Path,
+    device: str | None,
+    languages: Sequence[str] | None,
+    all_languages: bool,
+    json: Path | None,
+    markdown: Path | None,
+    quiet: bool,
+) -> None:
+    """Score how well a model finds translations, language by language."""
+    encoder = ems_fast.load(model, device=device)
+    chosen = None if all_languages else languages or encoder.languages
+    sets = ems_fast.read_eval_sets(eval_sets, languages=chosen)
+    evaluation = ems_fast.evaluate(encoder, sets, progress=not quiet)
+    print(evaluation.to_table())
+    if json is not None:
+        json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(evaluation.to_markdown() + "\n", encoding="utf-8")
+
+
+def mine(
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: Path,
+    device: str | None,
+    k: int,
+    margin: Any,
+    threshold: float | None,
+) -> None:
+    """Find translations of each other in two files of sentences."""
+    mined = ems_fast.mine(
+        ems_fast.load(model, device=device),
+        list(read_lines(source)),
+        list(read_lines(target)),
+        k=k,
+        margin=margin,
+        threshold=threshold,
+    )
+    mined.to_tsv(output)
+    print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)
+
+
+def score(
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: Path,
+    device: str | None,
+    k: int,
+    margin: Any,
+) -> None:
+    """Score how likely line i of one file translates line i of the other."""
+    sources, targets = list(read_lines(source)), list(read_lines(target))
+    if len(sources) != len(targets):
+        raise InputError(f"{source} has {len(sources)} lines, but {target} has {len(targets)}")
+    scores = ems_fast.score_pairs(
+        ems_fast.load(model, device=device), sources, targets, k=k, margin=margin
+    )
+    with replacing(output) as path, path.open("w", encoding="utf-8") as file:
+        for value, a, b in zip(scores.tolist(), sources, targets, strict=True):
+            file.write(f"{value:.4f}\t{a}\t{b}\n")
+    print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
+
+
+def doctor() -> None:
+    """Say what is compiled, what is active, and why something is not."""
+    print(backends.report())
+
+
+def demo(*, output: Path, minutes: float, seed: int) -> None:
+    """Train a small model on real text and show what it has learnt."""
+    demo_run.run(output, minutes=minutes, seed=seed)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file without their ends.
+
+    Raises:
+        InputError: the file is missing, or a line is not UTF-8.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {number}: is not UTF-8 ({error.reason})") from error

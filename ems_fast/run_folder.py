@@ -1,0 +1,200 @@
+"""A run's folder: what is where, and how it is written so that no moment leaves it broken."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ems_fast.config import ModelConfig
+from ems_fast.errors import EmsError, InputError
+from ems_fast.tokenizer import Tokenizer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FORMAT = 1
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path whose content becomes `path` at once, when the block ends well.
+
+    Raises:
+        EmsError: the disk is full or not writable; `path` is then as it was before.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if _is_write_failure(error):
+            raise EmsError(
+                f"{path}: cannot be written ({error}); free some space, what was there before is "
+                "untouched"
+            ) from error
+        raise
+
+
+def _is_write_failure(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+    # torch and safetensors report a failed write in words.
+    message = str(error).lower()
+    return isinstance(error, RuntimeError | SafetensorError) and (
+        "writ" in message or "no space" in message
+    )
+
+
+class RunFolder:
+    """The files of one run.
+
+    ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
+    ``metrics.jsonl``, ``checkpoints/last.pt`` and, if the run prepared it, ``corpus/``.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.tokenizer = self.path / "tokenizer.model"
+        self.weights = self.path / "model.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self.corpus = self.path / "corpus"
+        self.checkpoint = self.path / "checkpoints" / "last.pt"
+
+    def require_new(self) -> None:
+        """Raise `InputError` if something is here already."""
+        if self.config.exists():
+            raise InputError(
+                f"output_dir: {self.path} already holds a run; continue it with resume=True "
+                "(--resume), or choose another folder"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"output_dir: {self.path} is a file; choose a folder")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(f"output_dir: {self.path} is not empty; choose another folder")
+
+    def create(self) -> None:
+        """Make the folder."""
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"output_dir: {self.path} cannot be made ({error.strerror})"
+            ) from error
+
+    def write_config(self, sections: dict[str, dict[str, Any]]) -> None:
+        """Write ``config.toml``; None values are left out, as TOML has none."""
+        document = {
+            name: {key: value for key, value in section.items() if value is not None}
+            for name, section in sections.items()
+        }
+        with replacing(self.config) as path:
+            path.write_text(tomli_w.dumps({"format": FORMAT, **document}), encoding="utf-8")
+
+    def read_config(self) -> dict[str, Any]:
+        """The sections of ``config.toml``.
+
+        Raises:
+            InputError: no run here, or one of another version.
+        """
+        try:
+            document = tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.path}: holds no model (there is no {self.config.name}); give the folder "
+                "of a run"
+            ) from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{self.config}: cannot be read ({error})") from error
+        if document.get("format") != FORMAT:
+            raise InputError(
+                f"{self.config}: has format {document.get('format')!r}, this version reads {FORMAT}"
+            )
+        return document
+
+    def read_model_config(self) -> ModelConfig:
+        """The model's sizes and languages."""
+        section = dict(self.read_config().get("model", {}))
+        section["languages"] = tuple(section.get("languages", ()))
+        try:
+            return ModelConfig(**section)
+        except TypeError as error:
+            raise InputError(f"{self.config}: [model] is not one of ours ({error})") from error
+
+    def read_tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return Tokenizer.from_file(self.tokenizer)
+
+    def write_weights(self, state: dict[str, Tensor]) -> None:
+        """Replace ``model.safetensors``."""
+        with replacing(self.weights) as path:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path)
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """The tensors of ``model.safetensors``."""
+        try:
+            return load_file(self.weights)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{self.weights}: cannot be read ({error}); is the run finished?"
+            ) from error
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace ``checkpoints/last.pt``."""
+        with replacing(self.checkpoint) as path:
+            torch.save(state, path)
+
+    def read_checkpoint(self) -> dict[str, Any]:
+        """What `write_checkpoint` wrote last."""
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint, map_location="cpu", weights_only=True
+            )
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.path}: has no checkpoint to resume from; start the run anew in another "
+                "folder"
+            ) from error
+        except Exception as error:
+            raise InputError(f"{self.checkpoint}: cannot be read ({error})") from error
+        return state
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a line cut short by a crash is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return lines
+
+
+def model_section(config: ModelConfig) -> dict[str, Any]:
+    """The [model] section of ``config.toml``."""
+    return {**asdict(config), "languages": list(config.languages)}

@@ -1,0 +1,60 @@
+"""The learning rate and the end of a run, as pure functions of how far it has come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ems_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends: at the first limit reached. Without any, after ten epochs.
+
+    Attributes:
+        max_steps: optimiser steps.
+        max_epochs: passes over as many pairs as the corpus has.
+        max_minutes: minutes of wall-clock time in the training loop, validation included.
+    """
+
+    max_steps: int | None = field(default=None, metadata={"help": "stop after so many steps"})
+    max_epochs: float | None = field(default=None, metadata={"help": "stop after so many epochs"})
+    max_minutes: float | None = field(
+        default=None, metadata={"help": "stop after so many minutes of training"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "max_epochs", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}: got {value}, expected more than 0")
+
+    def progress(self, step: int, epochs: float, minutes: float) -> float:
+        """How far the run has come: 0 at its start, 1 or more at its end."""
+        max_epochs = self.max_epochs
+        if self.max_steps is None and max_epochs is None and self.max_minutes is None:
+            max_epochs = 10.0
+        return max(
+            step / self.max_steps if self.max_steps else 0.0,
+            epochs / max_epochs if max_epochs else 0.0,
+            minutes / self.max_minutes if self.max_minutes else 0.0,
+        )
+
+
+def learning_rate_factor(
+    step: int, progress: float, *, warmup_steps: int | None, warmup_fraction: float
+) -> float:
+    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1.
+
+    Args:
+        step: steps done before this one.
+        progress: of the run, between 0 and 1.
+        warmup_steps: length of the warm-up in steps; None takes `warmup_fraction` of the run.
+        warmup_fraction: length of the warm-up as a share of the run.
+    """
+    if warmup_steps is not None:
+        warmup = (step + 1) / max(warmup_steps, 1)
+    else:
+        warmup = progress / warmup_fraction if warmup_fraction else 1.0
+    return min(1.0, warmup) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,0 +1,191 @@
+"""`ems_fast.train`: files in, an encoder out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ems_fast.config import PRESETS, ModelConfig, preset
+from ems_fast.corpus import BinaryCorpus, format_report, prepare
+from ems_fast.distributed import Ranks, process_group
+from ems_fast.encoding import SentenceEncoder, load
+from ems_fast.errors import InputError
+from ems_fast.evaluation import EvalSet, read_eval_sets
+from ems_fast.model import EMSModel
+from ems_fast.run_folder import RunFolder, model_section
+from ems_fast.training.console import Console
+from ems_fast.training.options import TrainOptions, split_options
+from ems_fast.training.trainer import Trainer
+from ems_fast.training.validation import Validator
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with.
+
+    Attributes:
+        output_dir: the run's folder.
+        metrics: steps, pairs, minutes, the best held-out accuracy, and the average accuracy on
+            every evaluation set of the last evaluation.
+        interrupted: the user stopped it; it can be resumed.
+    """
+
+    output_dir: Path
+    metrics: dict[str, Any]
+    interrupted: bool
+
+    @property
+    def encoder(self) -> SentenceEncoder:
+        """The best encoder of the run, loaded anew at every access."""
+        return load(self.output_dir)
+
+
+def train(
+    corpora: str | Path | Any | Sequence[str | Path | Any] | None,
+    output_dir: str | Path,
+    *,
+    model: str | ModelConfig = "mini",
+    eval_sets: str | Path | Sequence[EvalSet] | None = None,
+    resume: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    prepare_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Train a model on parallel text (EMS, arXiv 2205.15744).
+
+    Under ``torchrun`` every process calls this alike; each reads its own share of every batch.
+
+    Args:
+        corpora: parallel files, readers such as ``ems_fast.Moses(...)`` or folders of them, which
+            are prepared into the run's folder; or a folder that `ems_fast.prepare` made. May be
+            None when resuming.
+        output_dir: the run's folder; new or empty unless `resume`.
+        model: a preset (``mini``, ``small``, ``ems``) or a `ModelConfig`; its vocabulary size is
+            taken from the corpus's tokenizer and its languages from the corpus.
+        eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
+            corpus's languages are scored on the way and at the end.
+        resume: continue the run in `output_dir` from its last checkpoint.
+        device: ``cpu``, ``cuda``…; None takes a GPU if there is one.
+        progress: show a bar and the scores.
+        prepare_options: passed to `ems_fast.prepare` when `corpora` are files.
+        **options: fields of `TrainOptions`' groups, for example ``max_minutes=20`` or
+            ``batch_pairs=512``. When resuming, they replace the run's own.
+
+    Returns:
+        What the run ended with; ``result.encoder`` is the best encoder.
+
+    Raises:
+        InputError: an argument or a file cannot be used; nothing has been written then, or what
+            was there before is untouched.
+        TrainingError: the loss became NaN or infinite.
+    """
+    folder = RunFolder(output_dir)
+    with process_group(device) as ranks:
+        if resume:
+            document = folder.read_config()
+            chosen = split_options(options, TrainOptions.from_sections(document))
+            config = folder.read_model_config()
+            corpus = BinaryCorpus.open(Path(document["data"]["corpus"]))
+        else:
+            chosen = split_options(options)
+            base = preset(model) if isinstance(model, str) else model
+            if ranks.main:
+                folder.require_new()
+            sets = _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
+            config = replace(
+                base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages)
+            )
+            if config.max_tokens < corpus.max_tokens:
+                raise InputError(
+                    f"model: reads {config.max_tokens} tokens, but the corpus has sentences of up "
+                    f"to {corpus.max_tokens}; prepare it with max_tokens={config.max_tokens}"
+                )
+        sets = _eval_sets(eval_sets, corpus.languages)
+        torch.manual_seed(chosen.batches.seed)
+        ems = EMSModel(config).to(ranks.device)
+        show = progress and ranks.main
+        folder.create()
+        console = Console(show, folder.path / "tensorboard" if ranks.main else None)
+        trainer = Trainer(
+            folder, corpus, ems, chosen, ranks,
+            Validator(corpus, sets, chosen.reporting.valid_pairs), console,
+        )  # fmt: skip
+        if resume:
+            trainer.restore()
+        if ranks.main:
+            folder.tokenizer.write_bytes(corpus.tokenizer.model)
+            folder.write_config(
+                {
+                    "model": model_section(config),
+                    **chosen.sections(),
+                    "data": {
+                        "corpus": str(corpus.path.resolve()),
+                        "pairs": corpus.num_pairs,
+                        "tokenizer_sha256": corpus.tokenizer_sha256,
+                    },
+                }
+            )
+        console.say(_summary(config, ems, corpus, trainer, ranks))
+        state = trainer.run()
+        metrics = {
+            "steps": state.step,
+            "pairs": state.pairs,
+            "minutes": state.seconds / 60,
+            "held_out": state.best,
+            **trainer.validator.last_averages,
+        }
+        return TrainResult(folder.path, metrics, trainer.interrupted)
+
+
+def _eval_sets(
+    given: str | Path | Sequence[EvalSet] | None, languages: Sequence[str] | None
+) -> list[EvalSet]:
+    if given is None:
+        return []
+    if isinstance(given, str | Path):
+        return read_eval_sets(given, languages=languages)
+    return list(given)
+
+
+def _corpus(
+    corpora: Any,
+    folder: RunFolder,
+    base: ModelConfig,
+    ranks: Ranks,
+    progress: bool,
+    options: dict[str, Any],
+) -> BinaryCorpus:
+    """The prepared corpus that `corpora` is, or the one made of it inside the run's folder."""
+    if corpora is None:
+        raise InputError("corpora: got None; give files or a prepared corpus, or resume=True")
+    if isinstance(corpora, str | Path) and (Path(corpora) / "corpus.json").is_file():
+        return BinaryCorpus.open(corpora)
+    if ranks.main:
+        vocab_size = base.vocab_size
+        options = {"vocab_size": vocab_size, "max_tokens": base.max_tokens, **options}
+        corpus = prepare(corpora, folder.corpus, progress=progress, **options)
+        if progress:
+            print(format_report(corpus.report))
+    ranks.barrier()
+    return BinaryCorpus.open(folder.corpus)
+
+
+def _summary(
+    config: ModelConfig, model: EMSModel, corpus: BinaryCorpus, trainer: Trainer, ranks: Ranks
+) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    name = next((n for n, p in PRESETS.items() if p.layers == config.layers), "custom")
+    precision = "bf16" if trainer.autocast_dtype else "fp32"
+    return (
+        f"Model: {name}, {config.layers} layers × {config.width}, vocabulary "
+        f"{config.vocab_size:,}, {parameters / 1e6:.1f} million parameters\n"
+        f"Text: {corpus.num_pairs:,} pairs, {len(corpus.languages)} languages\n"
+        f"On: {ranks.device} × {ranks.world}, {precision}, {torch.get_num_threads()} threads, "
+        f"batches of {trainer.options.batches.batch_pairs * ranks.world} pairs"
+    )

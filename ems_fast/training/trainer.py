@@ -1,0 +1,298 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from ems_fast.batch import Batch
+from ems_fast.batching import BatchStream
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.distributed import Ranks
+from ems_fast.encoding import SentenceEncoder
+from ems_fast.errors import EmsError
+from ems_fast.model import EMSModel
+from ems_fast.objectives import Objective
+from ems_fast.run_folder import RunFolder
+from ems_fast.schedule import learning_rate_factor
+from ems_fast.training.console import Console
+from ems_fast.training.options import TrainOptions
+from ems_fast.training.validation import Validator
+
+
+class TrainingError(EmsError):
+    """Training cannot go on: the loss is no longer a number."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; everything here is in the checkpoint.
+
+    Attributes:
+        step: optimiser steps done.
+        pairs: pairs seen, over all ranks.
+        seconds: wall-clock time spent in the loop.
+        evaluations: evaluations done.
+        best: held-out accuracy of the saved model, None before the first evaluation.
+        sampler: the sampler's state, None at the start.
+    """
+
+    step: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    best: float | None = None
+    sampler: dict[str, Any] | None = None
+
+
+@dataclass
+class Meter:
+    """Sums since the last line of the log; tensors stay on the device until it is written."""
+
+    steps: int = 0
+    pairs: int = 0
+    tokens: int = 0
+    waited: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+    losses: torch.Tensor | None = None
+
+    def add(self, batch: Batch, losses: torch.Tensor, waited: float, world: int) -> None:
+        self.steps += 1
+        self.pairs += batch.num_pairs * world
+        self.tokens += batch.num_tokens * world
+        self.waited += waited
+        self.losses = losses if self.losses is None else self.losses + losses
+
+
+class Trainer:
+    """Trains one model; `run` returns when a limit is reached or the user interrupts.
+
+    Args:
+        folder: where everything is written.
+        corpus: the prepared corpus.
+        model: on its device.
+        options: all of them.
+        ranks: the processes that train together.
+        validator: scores the model on the way.
+        console: shows progress.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        corpus: BinaryCorpus,
+        model: EMSModel,
+        options: TrainOptions,
+        ranks: Ranks,
+        validator: Validator,
+        console: Console,
+    ):
+        self.folder = folder
+        self.corpus = corpus
+        self.model = model
+        self.options = options
+        self.ranks = ranks
+        self.validator = validator
+        self.console = console
+        self.optimizer = options.optimizer.build(model)
+        self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
+        self.progress = Progress()
+        objective = Objective(model, options.objective)
+        self.objective: torch.nn.Module = objective
+        if ranks.world > 1:
+            self.objective = DistributedDataParallel(
+                objective, device_ids=[ranks.device] if ranks.device.type == "cuda" else None
+            )
+        self._interrupted = False
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint."""
+        state = self.folder.read_checkpoint()
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+
+    def save_checkpoint(self) -> None:
+        """Write everything that `restore` needs, atomically."""
+        if self.ranks.main:
+            self.folder.write_checkpoint(
+                {
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "progress": vars(self.progress),
+                }
+            )
+        self.ranks.barrier()
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Train until a limit is reached or the user interrupts; then save and score."""
+        progress, reporting = self.progress, self.options.reporting
+        done = self._done(0.0)
+        stream = BatchStream(
+            self.corpus, self.options.batches, self.ranks, progress.sampler
+        )
+        batches = iter(stream)
+        earlier, begun = progress.seconds, time.perf_counter()
+        next_checkpoint = begun + 60 * reporting.checkpoint_minutes
+        meter = Meter()
+        self.model.train()
+        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar() as bar:
+            while done < 1.0 and not self._interrupted:
+                asked = time.perf_counter()
+                batch, sampler = next(batches)
+                waited = time.perf_counter() - asked
+                losses = self._step(batch.to(self.ranks.device), done)
+                progress.step += 1
+                progress.pairs += batch.num_pairs * self.ranks.world
+                progress.sampler = sampler
+                meter.add(batch, losses, waited, self.ranks.world)
+                if progress.step % reporting.log_steps == 0:
+                    self._log(meter, done)
+                    meter = Meter()
+                now = time.perf_counter()
+                done, stop, save = self.ranks.share(
+                    [
+                        self._done(earlier + now - begun),
+                        float(self._interrupted),
+                        float(now >= next_checkpoint),
+                    ]
+                )
+                self._interrupted = bool(stop)
+                bar.update(done, progress)
+                due = math.floor(done * reporting.evaluations) > progress.evaluations
+                if due and done < 1.0:
+                    progress.evaluations = math.floor(done * reporting.evaluations)
+                    self._evaluate(done)
+                    meter = Meter()
+                if save and not self._interrupted:
+                    self.save_checkpoint()
+                    next_checkpoint = time.perf_counter() + 60 * reporting.checkpoint_minutes
+            progress.seconds = earlier + time.perf_counter() - begun
+        if self._interrupted:
+            self.save_checkpoint()
+            self.console.say(f"Interrupted; {self.folder.path} is saved and can be resumed.")
+            if progress.best is None:
+                self._evaluate(done)
+        else:
+            self._evaluate(done)
+            self.save_checkpoint()
+        return progress
+
+    @property
+    def interrupted(self) -> bool:
+        """True if the user stopped the run before its end."""
+        return self._interrupted
+
+    def _done(self, seconds: float) -> float:
+        progress = self.progress
+        progress.seconds = max(seconds, progress.seconds)
+        epochs = progress.pairs / self.corpus.num_pairs
+        return self.options.limits.progress(progress.step, epochs, progress.seconds / 60)
+
+    def _step(self, batch: Batch, done: float) -> torch.Tensor:
+        """One step; returns (total, xtr, contrastive, gradient norm) [4] without waiting for it."""
+        config = self.options.optimizer
+        # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
+        seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
+        torch.manual_seed(seed & (2**63 - 1))
+        factor = learning_rate_factor(
+            self.progress.step,
+            done,
+            warmup_steps=config.warmup_steps,
+            warmup_fraction=config.warmup_fraction,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+        with torch.autocast(
+            self.ranks.device.type,
+            dtype=self.autocast_dtype or torch.bfloat16,
+            enabled=self.autocast_dtype is not None,
+        ):
+            losses = self.objective(batch)
+        losses.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), config.max_gradient_norm or math.inf
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm])
+
+    def _log(self, meter: Meter, done: float) -> None:
+        """Write the means since the last line; the only place that waits for the device."""
+        assert meter.losses is not None
+        total, xtr, contrastive, norm = (meter.losses / meter.steps).tolist()
+        elapsed = time.perf_counter() - meter.started
+        values = {
+            "step": self.progress.step,
+            "pairs": self.progress.pairs,
+            "minutes": round(self.progress.seconds / 60, 3),
+            "loss": total,
+            "xtr": xtr,
+            "contrastive": contrastive,
+            "gradient_norm": norm,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "pairs_per_second": meter.pairs / elapsed,
+            "tokens_per_second": meter.tokens / elapsed,
+            "waiting_for_data": meter.waited / elapsed,
+        }
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"the loss became {total} before step {self.progress.step}; the last checkpoint is "
+                "from before: resume it with a lower learning_rate or precision='fp32'"
+            )
+        if self.ranks.main:
+            self.folder.log("train", **values)
+            self.console.metrics("train", values)
+
+    # -- scoring ---------------------------------------------------------------------------------
+
+    def _evaluate(self, done: float) -> None:
+        """Score the model; keep it if none was better."""
+        if self.ranks.main:
+            self.model.eval()
+            encoder = SentenceEncoder(
+                self.model.encoder, self.corpus.tokenizer, self.model.config, self.ranks.device
+            )
+            scores = self.validator.score(encoder)
+            self.model.train()
+            best = self.progress.best
+            if best is None or scores.held_out >= best:
+                self.progress.best = scores.held_out
+                self.folder.write_weights(self.model.state_dict())
+            values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
+            self.folder.log("evaluation", **values, **scores.to_json())
+            self.console.scores(self.progress, scores)
+        self.ranks.barrier()
+
+    @contextlib.contextmanager
+    def _catching_interrupts(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the current step; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
