@@ -1,0 +1,20 @@
+"""From files of parallel text to a memory-mapped corpus of tokens."""
+
+from ems_fast.corpus.binary import BinaryCorpus, Shard
+from ems_fast.corpus.readers import Gettext, Moses, RawPair, Reader, Tmx, Tsv, open_corpora
+from ems_fast.corpus.report import CorpusReport, InputReport, format_report
+
+__all__ = [
+    "BinaryCorpus",
+    "CorpusReport",
+    "Gettext",
+    "InputReport",
+    "Moses",
+    "RawPair",
+    "Reader",
+    "Shard",
+    "Tmx",
+    "Tsv",
+    "format_report",
+    "open_corpora",
+]

@@ -1,0 +1,296 @@
+"""Gettext catalogues: a program's messages and their translations."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ems_fast.corpus.languages import check_pair, is_known, normalise_language
+from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.streams import check_file, extension, open_bytes
+from ems_fast.errors import InputError
+
+_KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+# A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)".
+_MARKED_GROUP = re.compile(r"\s*\(([&_])[A-Za-z0-9]\)")
+
+
+@dataclass(frozen=True)
+class Gettext:
+    """A .po or .mo catalogue; messages are in `source_lang`, translations in another language.
+
+    Fuzzy and obsolete entries, entries without a translation and the header are skipped. Of a
+    message with plural forms, the plural is paired with the last form of the translation, and the
+    singular with the first where the language has exactly two forms. One keyboard mark on each
+    side (``&File``, ``_File``, ``ファイル(_F)``) is removed; format placeholders stay as they are.
+
+    Args:
+        path: the file.
+        source_lang: language of the messages.
+        target_lang: language of the translations; without it, that of the catalogue's header, of
+            the file's name (``de.po``) or of the path (``…/de/LC_MESSAGES/x.po``).
+
+    Raises:
+        InputError: from `check` and from iterating; the message names file and line.
+    """
+
+    path: str | Path
+    source_lang: str = "en"
+    target_lang: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    def check(self) -> None:
+        """Find out the language.
+
+        Raises:
+            InputError: the file is missing, empty or damaged, or its language is not known.
+        """
+        check_file(Path(self.path))
+        _ = self.languages
+
+    @cached_property
+    def languages(self) -> tuple[str, str]:
+        """Source and target language."""
+        target = self._target()
+        if not target:
+            raise InputError(
+                f"{self.path}: its language is in neither its header, its name nor its path; "
+                f"give target_lang='de' or the like"
+            )
+        return check_pair(self.source_lang, target, str(self.path))
+
+    def in_source_language(self) -> bool:
+        """Whether the catalogue is one of the messages' own language, which holds no pairs."""
+        target = self._target()
+        return target is not None and normalise_language(target) == self.source_lang
+
+    def _target(self) -> str | None:
+        return self.target_lang or self._header_language() or self._path_language()
+
+    def _header_language(self) -> str | None:
+        for entry in self._entries():
+            if entry.id:
+                return None  # the header comes first
+            for line in entry.strings[0].split("\n"):
+                key, _, value = line.partition(":")
+                if key.strip().lower() == "language" and value.strip():
+                    try:
+                        return normalise_language(value)
+                    except InputError:
+                        return None  # a language's name in words: the path says it better
+        return None
+
+    def _path_language(self) -> str | None:
+        path = Path(self.path)
+        candidates = [path.name.split(".")[0]]
+        if path.parent.name == "LC_MESSAGES":
+            candidates.append(path.parent.parent.name)
+        return next((code for code in candidates if is_known(code)), None)
+
+    def __iter__(self) -> Iterator[RawPair]:
+        """The pairs in the order of the file."""
+        source_lang, target_lang = self.languages
+        for entry in self._entries():
+            if not entry.id or entry.fuzzy:
+                continue
+            for source, target in entry.pairs():
+                if target:
+                    yield RawPair(
+                        *strip_accelerators(source, target), source_lang, target_lang, entry.line
+                    )
+
+    def _entries(self) -> Iterator[_Entry]:
+        path = Path(self.path)
+        return _read_mo(path) if extension(path) == ".mo" else _read_po(path)
+
+
+@dataclass
+class _Entry:
+    line: int
+    id: str = ""
+    plural: str | None = None
+    strings: dict[int, str] = field(default_factory=dict)
+    fuzzy: bool = False
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        if self.plural is None:
+            yield self.id, self.strings.get(0, "")
+            return
+        last = max(self.strings, default=0)
+        if last == 1:
+            # With two forms the first is the singular; with more it may be zero, one or many.
+            yield self.id, self.strings.get(0, "")
+        yield self.plural, self.strings.get(last, "")
+
+
+def strip_accelerators(source: str, target: str) -> tuple[str, str]:
+    """Remove a keyboard mark where each side has exactly one; otherwise leave both as they are."""
+    for mark in "&_":
+        if source.count(mark) == 1 and target.count(mark) == 1:
+            stripped = [_strip_mark(text, mark) for text in (source, target)]
+            if stripped[0] is not None and stripped[1] is not None:
+                return stripped[0], stripped[1]
+    return source, target
+
+
+def _strip_mark(text: str, mark: str) -> str | None:
+    """`text` without its one `mark`, or None where it is no keyboard mark."""
+    group = _MARKED_GROUP.search(text)
+    if group is not None and group[1] == mark:
+        return text[: group.start()] + text[group.end() :]
+    position = text.index(mark)
+    follows = text[position + 1 : position + 2]
+    # A mark stands before a letter; "&" may not begin an entity, "_" not join an identifier.
+    if not follows.isalnum() or re.match(r"\w+;", text[position + 1 :]):
+        return None
+    if (
+        mark == "_"
+        and position > 0
+        and (text[position - 1].isalnum() or text[position - 1] in ".%")
+    ):
+        return None
+    return text[:position] + text[position + 1 :]
+
+
+def _read_po(path: Path) -> Iterator[_Entry]:
+    encoding = "utf-8"
+    entry = _Entry(line=1)
+    parts: list[str] | None = None  # of the string being read
+    where: tuple[str, int] = ("", 0)  # keyword and plural index of it
+
+    def close_string() -> None:
+        nonlocal parts
+        if parts is None:
+            return
+        text = _unescape("".join(parts))
+        if where[0] == "msgid":
+            entry.id = text
+        elif where[0] == "msgid_plural":
+            entry.plural = text
+        elif where[0] == "msgstr":
+            entry.strings[where[1]] = text
+        parts = None
+
+    with open_bytes(path) as file:
+        number = 0
+        fuzzy = False
+        for raw in file:
+            number += 1
+            line = _decode(raw, encoding, path, number).strip()
+            if number == 1:
+                line = line.removeprefix("\ufeff")
+            if line.startswith("#"):
+                if line.startswith("#,"):
+                    fuzzy = fuzzy or "fuzzy" in re.split(r"[,\s]+", line)
+                continue
+            if line.startswith('"'):
+                if parts is None or not line.endswith('"') or len(line) < 2:
+                    raise InputError(f"{path}, line {number}: a string without its keyword or end")
+                parts.append(line[1:-1])
+                continue
+            if not line:
+                continue
+            match = _KEYWORD.fullmatch(line)
+            if match is None:
+                raise InputError(f"{path}, line {number}: is no line of a PO file: {line[:60]!r}")
+            close_string()
+            keyword = match[1]
+            starts = keyword == "msgctxt" or (keyword == "msgid" and where[0] != "msgctxt")
+            if starts:
+                if entry.strings:
+                    yield entry
+                    if not entry.id:
+                        encoding = _charset(entry.strings.get(0, ""), path)
+                entry = _Entry(line=number, fuzzy=fuzzy)
+                fuzzy = False
+            elif keyword == "msgid":
+                entry.line = number
+            where = (keyword, int(match[2] or 0))
+            parts = [match[3][1:-1]]
+        close_string()
+        if entry.strings:
+            yield entry
+        elif number and entry.id:
+            raise InputError(f"{path}, line {number}: ends within an entry; the file is cut off")
+
+
+def _decode(raw: bytes, encoding: str, path: Path, number: int) -> str:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}, line {number}: is not {encoding.upper()} (byte 0x{raw[error.start]:02x} at "
+            f"position {error.start + 1}); convert the file, for example with msgconv"
+        ) from error
+
+
+def _charset(header: str, path: Path) -> str:
+    """The character set that the header declares; UTF-8 where it says none."""
+    match = re.search(r"charset=([\w.:-]+)", header)
+    if match is None or match[1].upper() == "CHARSET":
+        return "utf-8"
+    try:
+        return codecs.lookup(match[1]).name
+    except LookupError as error:
+        raise InputError(
+            f"{path}: declares the unknown charset {match[1]!r}; convert the file to UTF-8"
+        ) from error
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+
+    def replace(match: re.Match[str]) -> str:
+        code = match[1]
+        if code[0] == "x" and len(code) > 1:
+            return chr(int(code[1:], 16))
+        if code[0] in "01234567":
+            return chr(int(code, 8) & 0xFF)
+        return _ESCAPES.get(code, code)
+
+    return _ESCAPE.sub(replace, text)
+
+
+def _read_mo(path: Path) -> Iterator[_Entry]:
+    """The entries of a compiled catalogue; it is read whole, being a program's messages only."""
+    with open_bytes(path) as file:
+        data = file.read()
+    try:
+        order = {0x950412DE: "<", 0xDE120495: ">"}[struct.unpack_from("<I", data)[0]]
+        count, ids, strings = struct.unpack_from(order + "3I", data, 8)
+        encoding = "utf-8"
+        for index in range(count):
+            id_bytes = _mo_string(data, order, ids + 8 * index)
+            string_bytes = _mo_string(data, order, strings + 8 * index)
+            message = _decode(id_bytes, encoding, path, index + 1).rpartition("\x04")[2]
+            translation = _decode(string_bytes, encoding, path, index + 1)
+            singular, separator, plural = message.partition("\0")
+            yield _Entry(
+                line=index + 1,
+                id=singular,
+                plural=plural if separator else None,
+                strings=dict(enumerate(translation.split("\0"))),
+            )
+            if not message:
+                encoding = _charset(translation, path)
+    except (KeyError, struct.error) as error:
+        raise InputError(f"{path}: is no compiled gettext catalogue, or is cut off") from error
+
+
+def _mo_string(data: bytes, order: str, position: int) -> bytes:
+    length, offset = struct.unpack_from(order + "2I", data, position)
+    if offset + length > len(data):
+        raise struct.error("string beyond the end")
+    return data[offset : offset + length]

@@ -1,0 +1,83 @@
+"""Two files of equal length, line i of one the translation of line i of the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ems_fast.corpus.languages import check_pair
+from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.streams import COMPRESSIONS, check_file, count_lines, read_lines
+from ems_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class Moses:
+    """``prefix.en`` and ``prefix.de``, plain or compressed, line-aligned, UTF-8.
+
+    Args:
+        prefix: the path that both files share, without the dot.
+        source_lang: extension and language of the one file.
+        target_lang: extension and language of the other.
+
+    Raises:
+        InputError: from `check` and from iterating: a file is missing or empty, the two have
+            different numbers of lines, or a line is not UTF-8.
+    """
+
+    prefix: str | Path
+    source_lang: str
+    target_lang: str
+
+    @property
+    def name(self) -> str:
+        """``prefix.{en,de}``."""
+        return f"{self.prefix}.{{{self.source_lang},{self.target_lang}}}"
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The two files."""
+        return self._find(self.source_lang), self._find(self.target_lang)
+
+    def _find(self, language: str) -> Path:
+        plain = Path(f"{self.prefix}.{language}")
+        for suffix in ("", *COMPRESSIONS):
+            path = plain.with_name(plain.name + suffix)
+            if path.exists():
+                return path
+        raise InputError(
+            f"{plain}: does not exist, nor with {', '.join(COMPRESSIONS)}; a Moses pair needs the "
+            f"files {self.prefix}.{self.source_lang} and {self.prefix}.{self.target_lang}"
+        )
+
+    def check(self) -> None:
+        """Count the lines of both files.
+
+        Raises:
+            InputError: a file is missing or empty, or the numbers differ.
+        """
+        check_pair(self.source_lang, self.target_lang, self.name)
+        first, second = self.paths
+        check_file(first)
+        check_file(second)
+        self._compare(count_lines(first), count_lines(second))
+
+    def _compare(self, first: int, second: int) -> None:
+        if first != second:
+            a, b = self.paths
+            raise InputError(
+                f"{a} has {first:,} lines and {b} has {second:,}; the files of a pair must be "
+                f"aligned line by line"
+            )
+
+    def __iter__(self) -> Iterator[RawPair]:
+        """The pairs in the order of the files."""
+        source_lang, target_lang = check_pair(self.source_lang, self.target_lang, self.name)
+        first, second = self.paths
+        for a, b in itertools.zip_longest(read_lines(first), read_lines(second)):
+            if a is None or b is None:
+                self._compare(count_lines(first), count_lines(second))
+                raise InputError(f"{self.name}: changed while it was read")
+            yield RawPair(a[1], b[1], source_lang, target_lang, a[0])

@@ -1,0 +1,175 @@
+"""Translation Memory eXchange: XML with a unit a sentence and a variant a language."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.parsers import expat
+
+from ems_fast.corpus.languages import check_pair, normalise_language, primary
+from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.streams import check_file, open_bytes
+from ems_fast.errors import InputError
+
+_CHUNK = 1 << 16
+# Inline elements whose content is markup of the document the text came from, not text.
+_MARKUP = frozenset(["bpt", "ept", "ph", "it", "ut"])
+
+
+@dataclass(frozen=True)
+class Tmx:
+    """A .tmx file, plain or compressed, read as a stream.
+
+    Without languages, every two variants of a unit become a pair; with them, only the variants
+    asked for, where ``en`` also takes ``en-US``. Codes of inline markup are left out of the text.
+    Nothing outside the file is ever fetched, and a file that declares entities is refused.
+
+    Args:
+        path: the file.
+        source_lang: language of the first side.
+        target_lang: language of the second side.
+
+    Raises:
+        InputError: from `check` and from iterating; the message names file and line.
+    """
+
+    path: str | Path
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    def check(self) -> None:
+        """Read the first unit.
+
+        Raises:
+            InputError: the file is missing or empty, or its beginning is no TMX.
+        """
+        self._asked()
+        check_file(Path(self.path))
+        for _ in self._units():
+            return
+
+    def _asked(self) -> tuple[str, str] | None:
+        if self.source_lang is None and self.target_lang is None:
+            return None
+        if self.source_lang is None or self.target_lang is None:
+            raise InputError(f"{self.path}: give both source_lang and target_lang, or neither")
+        return check_pair(self.source_lang, self.target_lang, str(self.path))
+
+    def __iter__(self) -> Iterator[RawPair]:
+        """The pairs in the order of the file."""
+        asked = self._asked()
+        seen: set[str] = set()
+        found = False
+        for line, variants in self._units():
+            seen.update(language for language, _ in variants)
+            if asked is None:
+                for (a, source), (b, target) in itertools.combinations(variants, 2):
+                    if a != b:
+                        yield RawPair(source, target, a, b, line)
+                continue
+            first, second = _variant(variants, asked[0]), _variant(variants, asked[1])
+            if first is not None and second is not None:
+                found = True
+                yield RawPair(first, second, *asked, line)
+        if asked is not None and not found:
+            raise InputError(
+                f"{self.path}: no unit has both {asked[0]!r} and {asked[1]!r}; the file's "
+                f"languages are {', '.join(sorted(seen)) or 'none'}"
+            )
+
+    def _units(self) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+        """The units that have been read in full: (line, [(language, text)...])."""
+        state = _Unit(str(self.path))
+        # expat neither fetches external entities nor a DTD unless handlers for them are set.
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = lambda name, attributes: state.start(
+            name, attributes, parser.CurrentLineNumber
+        )
+        parser.EndElementHandler = state.end
+        parser.CharacterDataHandler = state.text
+        parser.EntityDeclHandler = lambda name, *_: state.refuse(name, parser.CurrentLineNumber)
+        with open_bytes(Path(self.path)) as file:
+            done = False
+            while not done:
+                data = file.read(_CHUNK)
+                done = not data
+                try:
+                    parser.Parse(data, done)
+                except expat.ExpatError as error:
+                    reason = expat.errors.messages.get(error.code, "unknown error")
+                    raise InputError(
+                        f"{self.path}, line {error.lineno}: is not well-formed XML ({reason})"
+                    ) from error
+                yield from state.finished
+                state.finished.clear()
+        if not state.is_tmx:
+            raise InputError(f"{self.path}: is XML but no TMX, which begins with <tmx>")
+
+
+def _variant(variants: list[tuple[str, str]], language: str) -> str | None:
+    """The text of exactly this language, else of a regional one of it."""
+    for code, text in variants:
+        if code == language:
+            return text
+    for code, text in variants:
+        if primary(code) == language:
+            return text
+    return None
+
+
+class _Unit:
+    """Collects the variants of the unit that the parser is in."""
+
+    def __init__(self, path: str):
+        self.finished: list[tuple[int, list[tuple[str, str]]]] = []
+        self.is_tmx = False
+        self._path = path
+        self._line = 0
+        self._variants: list[tuple[str, str]] = []
+        self._language = ""
+        self._segment: list[str] | None = None
+        self._markup = 0  # depth of inline markup
+        self._root = True
+
+    def start(self, name: str, attributes: dict[str, str], line: int) -> None:
+        if self._root:
+            self._root = False
+            self.is_tmx = name == "tmx"
+        if name == "tu":
+            self._line, self._variants = line, []
+        elif name == "tuv":
+            code = attributes.get("xml:lang") or attributes.get("lang")
+            if not code:
+                raise InputError(f"{self._path}, line {line}: a <tuv> has no xml:lang")
+            self._language = normalise_language(code, f"{self._path}, line {line}: xml:lang")
+        elif name == "seg":
+            self._segment, self._markup = [], 0
+        elif name in _MARKUP:
+            self._markup += 1
+
+    def end(self, name: str) -> None:
+        if name == "tu":
+            self.finished.append((self._line, self._variants))
+        elif name == "seg" and self._segment is not None:
+            self._variants.append((self._language, "".join(self._segment)))
+            self._segment = None
+        elif name in _MARKUP:
+            self._markup -= 1
+
+    def text(self, data: str) -> None:
+        if self._segment is not None and not self._markup:
+            self._segment.append(data)
+
+    def refuse(self, entity: str, line: int) -> None:
+        raise InputError(
+            f"{self._path}, line {line}: declares the entity {entity!r}; entities are not "
+            f"expanded, remove the declaration"
+        )

@@ -1,0 +1,108 @@
+"""What became of every pair that was read: the counts kept in corpus.json, and their table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Why a pair is dropped, in the order in which the reasons are tried; the value is the heading.
+REASONS: dict[str, str] = {
+    "empty": "an empty side",
+    "identical": "both sides the same",
+    "control_characters": "control characters",
+    "length_ratio": "absurd length ratio",
+    "too_many_characters": "too many characters",
+    "duplicate": "duplicate",
+    "held_out_overlap": "shares a sentence with a held-out pair",
+    "too_many_tokens": "too many tokens",
+}
+
+
+@dataclass
+class InputReport:
+    """One input file: ``read == kept + held_out + sum(dropped.values())``."""
+
+    name: str
+    read: int = 0
+    kept: int = 0
+    held_out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, reasons in their fixed order."""
+        return {
+            "name": self.name,
+            "read": self.read,
+            "kept": self.kept,
+            "held_out": self.held_out,
+            "dropped": {reason: self.dropped[reason] for reason in REASONS},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> InputReport:
+        """The inverse of `to_json`."""
+        return cls(
+            name=str(data["name"]),
+            read=int(data["read"]),
+            kept=int(data["kept"]),
+            held_out=int(data["held_out"]),
+            dropped=Counter({str(k): int(v) for k, v in data["dropped"].items()}),
+        )
+
+
+@dataclass
+class CorpusReport:
+    """What was read, kept and dropped, per input file, with notes on anything unusual."""
+
+    inputs: list[InputReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> InputReport:
+        """The sum over the inputs."""
+        total = InputReport("total")
+        for entry in self.inputs:
+            total.read += entry.read
+            total.kept += entry.kept
+            total.held_out += entry.held_out
+            total.dropped.update(entry.dropped)
+        return total
+
+
+def format_report(report: CorpusReport) -> str:
+    """A readable table: a row an input file, a column each reason that occurred, then the notes."""
+    total = report.total
+    reasons = [reason for reason in REASONS if total.dropped[reason]]
+    rows = [*report.inputs, total] if len(report.inputs) > 1 else [*report.inputs]
+    head = ["input", "read", "kept", "held out", *(reason.replace("_", " ") for reason in reasons)]
+    table = [head] + [
+        [
+            _shorten(row.name),
+            f"{row.read:,}",
+            f"{row.kept:,}",
+            f"{row.held_out:,}",
+            *(f"{row.dropped[reason]:,}" for reason in reasons),
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for line in table
+    ]
+    rule = "-" * max(map(len, lines))
+    lines.insert(1, rule)
+    if len(report.inputs) > 1:
+        lines.insert(len(lines) - 1, rule)
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def _shorten(name: str, width: int = 48) -> str:
+    """The end of a long path, which is what tells inputs apart."""
+    return name if len(name) <= width else "…" + name[-(width - 1) :]

@@ -1,0 +1,144 @@
+"""Reading plain and compressed files as a stream of bytes or lines, with clear errors."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import zstandard
+
+from ems_fast.errors import InputError
+
+COMPRESSIONS = (".gz", ".zst", ".xz")
+# Longer lines are not text: without a limit, a file without line ends would fill the memory.
+MAX_LINE_BYTES = 1 << 24
+_CHUNK = 1 << 18
+
+
+class _ZstdReader(io.RawIOBase):
+    """The decompressed bytes of a .zst file; unlike zstandard's own, it notices a cut-off file."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._inside = False  # within a frame
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._ready:
+            data = self._file.read(_CHUNK)
+            if not data:
+                if self._inside:
+                    raise EOFError("the compressed data ends too early")
+                return 0
+            self._ready = memoryview(self._decompress(data))
+        n = min(len(target), len(self._ready))
+        target[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+    def _decompress(self, data: bytes) -> bytes:
+        parts = []
+        while data:
+            if not self._inside:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            parts.append(self._frame.decompress(data))
+            self._inside = not self._frame.eof
+            data = self._frame.unused_data if self._frame.eof else b""
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def extension(path: Path) -> str:
+    """The extension below a compression's: ``.tsv`` of ``en-de.tsv.gz``."""
+    name = Path(path.stem) if path.suffix in COMPRESSIONS else path
+    return name.suffix
+
+
+def check_file(path: Path) -> None:
+    """Raise `InputError` unless `path` is a file with content that can be read."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, expected a file")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError(f"{path}: the file is empty")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, decompressing by its extension.
+
+    Raises:
+        InputError: the file cannot be read, or its compressed data is damaged or cut off. Errors
+            while the caller reads inside the context are reported the same way.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(fileobj=file) as stream:
+                    yield cast(IO[bytes], stream)
+            elif path.suffix == ".xz":
+                with lzma.LZMAFile(file) as stream_xz:
+                    yield cast(IO[bytes], stream_xz)
+            elif path.suffix == ".zst":
+                with io.BufferedReader(_ZstdReader(file), _CHUNK) as stream_zst:
+                    yield stream_zst
+            else:
+                yield file
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: the compressed file is damaged ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file without their ends (LF or CRLF), numbered from 1.
+
+    Raises:
+        InputError: naming file and line, where bytes are not UTF-8 or a line has over 16 MiB.
+    """
+    with open_bytes(path) as file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES):
+            number += 1
+            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                raise InputError(
+                    f"{path}, line {number}: has more than {MAX_LINE_BYTES:,} bytes; expected "
+                    f"one sentence pair a line"
+                )
+            try:
+                line = raw.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}, line {number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at "
+                    f"position {error.start + 1}); convert the file, for example with iconv"
+                ) from error
+            if number == 1:
+                line = line.removeprefix("\ufeff")
+            yield number, line.rstrip("\r\n")
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file, a last one without its line end included."""
+    lines, last = 0, b"\n"
+    with open_bytes(path) as file:
+        while chunk := file.read(1 << 20):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return lines + (last != b"\n")
