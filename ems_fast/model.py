@@ -16,6 +16,8 @@ from ems_fast.tokenizer import PAD_ID
 
 LAYER_NORM_EPS = 1e-12
 INIT_STD = 0.02
+# Sentences of at most this many tokens attend by plain products on a CPU.
+SHORT = 48
 
 
 class SelfAttention(nn.Module):
@@ -39,7 +41,13 @@ class SelfAttention(nn.Module):
         """QKV [n·T, 3D] of n sentences of T tokens → [n·T, D]."""
         q, k, v = qkv.view(n, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # 3 × (n, H, T, D/H)
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if qkv.is_cuda or T > SHORT:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        else:
+            # PyTorch's fused attention for CPUs works on blocks far larger than a short sentence.
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (n, H, T, T)
+            weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+            attended = F.dropout(weights, dropout, dropout > 0) @ v
         return attended.transpose(1, 2).reshape(n * T, -1)
 
     def _attend_groups(self, qkv: Tensor, packed: Packed) -> Tensor:
