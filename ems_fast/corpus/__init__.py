@@ -1,6 +1,8 @@
 """From files of parallel text to a memory-mapped corpus of tokens."""
 
 from ems_fast.corpus.binary import BinaryCorpus, Shard
+from ems_fast.corpus.hashing import sentence_hash
+from ems_fast.corpus.prepare import prepare
 from ems_fast.corpus.readers import Gettext, Moses, RawPair, Reader, Tmx, Tsv, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, format_report
 
@@ -17,4 +19,6 @@ __all__ = [
     "Tsv",
     "format_report",
     "open_corpora",
+    "prepare",
+    "sentence_hash",
 ]

@@ -16,6 +16,7 @@ All numbers are little-endian. The pairs of a shard are in the order of the inpu
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -301,6 +302,10 @@ class ShardWriter:
         cells = (" ".join(side.replace("\t", " ").splitlines()) for side in (source, target))
         self._valid.write("\t".join(cells) + "\n")
         self._num_valid += 1
+
+    def discard(self) -> None:
+        """Delete the files again."""
+        shutil.rmtree(self._path)
 
     def __enter__(self) -> ShardWriter:
         return self

@@ -40,6 +40,7 @@ sag san sat scn shn sin slk slv smo sna snd som sot spa sqi srd srp ssw sun swa 
 taq tat tel tgk tgl tha tir tpi tsn tso tuk tum tur twi tzl tzm uig ukr umb urd uzb uzn vec vie war
 wol wuu xho ydd yid yor yue zho zsm zul
 """
+ENGLISH = frozenset(["en", "eng"])
 KNOWN = frozenset((_ISO_639_1 + _ISO_639_3).split())
 
 
@@ -86,11 +87,17 @@ def parse_pair(text: str) -> tuple[str, str] | None:
 def pair_from_file_name(name: str) -> tuple[str, str] | None:
     """The languages of ``en-de.tsv``, ``corpus.en-de.tsv.gz`` or ``wiki_en-de.tsv``, if known."""
     parts = name.split(".")
-    for part in [*reversed(parts), *(piece for part in parts for piece in part.split("_"))]:
-        pair = parse_pair(part)
+    pieces = [piece for part in parts for piece in part.split("_")]
+    for candidate in [*reversed(parts), *pieces]:
+        pair = parse_pair(candidate)
         if pair and primary(pair[0]) in KNOWN and primary(pair[1]) in KNOWN:
             return pair
     return None
+
+
+def canonical_order(a: str, b: str) -> tuple[str, str]:
+    """English first, else by code: both directions of a language pair share one shard."""
+    return (a, b) if (primary(a) not in ENGLISH, a) < (primary(b) not in ENGLISH, b) else (b, a)
 
 
 def check_pair(source: str, target: str, where: str) -> tuple[str, str]:

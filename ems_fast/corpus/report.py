@@ -71,6 +71,13 @@ class CorpusReport:
         return total
 
 
+def summarise(report: CorpusReport) -> str:
+    """One clause: ``of 3 pairs read were dropped: 2 as identical, 1 as empty``."""
+    total = report.total
+    causes = [f"{total.dropped[r]:,} as {r.replace('_', ' ')}" for r in REASONS if total.dropped[r]]
+    return f"of {total.read:,} pairs read were dropped: {', '.join(causes) or 'none'}"
+
+
 def format_report(report: CorpusReport) -> str:
     """A readable table: a row an input file, a column each reason that occurred, then the notes."""
     total = report.total

@@ -66,7 +66,7 @@ def open_corpora(
         InputError: a file is missing, empty, of unknown format or damaged at its beginning, or
             nothing is found.
     """
-    if isinstance(inputs, (str, Path)) or isinstance(inputs, Reader):
+    if isinstance(inputs, (str, Path, Reader)):
         inputs = [inputs]
     readers: list[Reader] = []
     for item in inputs:

@@ -1,0 +1,357 @@
+"""Parallel text in, a binary corpus out, in bounded memory whatever the size.
+
+1. *Read*: every pair is tidied, judged (`ems_fast.corpus.cleaning`), turned so that English comes
+   first (else the language whose code sorts first: en-de and de-en land in one shard), hashed and
+   spooled to disk by language pair.
+2. *Choose*: within each language pair duplicates are marked, up to `valid_pairs` are held out,
+   and training pairs that share a sentence with those are marked too.
+3. *Train the tokenizer* on a sample of the training text, in which a language of n sentences has
+   a share in proportion to √n.
+4. *Write*: the spool is tokenised block by block, on several threads, and appended to the shards.
+
+Memory holds a few blocks of text, one partition of hashes and the tokenizer's sample, each of a
+fixed size. The result depends on the input, the arguments and the seed alone, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, ShardWriter
+from ems_fast.corpus.cleaning import reason_to_drop, tidy
+from ems_fast.corpus.deduplication import DuplicateFlags
+from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
+from ems_fast.corpus.held_out import DUPLICATE, HELD_OUT, OVERLAP, TRAIN, HeldOut, choose_held_out
+from ems_fast.corpus.languages import canonical_order
+from ems_fast.corpus.readers import Reader, open_corpora
+from ems_fast.corpus.report import CorpusReport, InputReport, summarise
+from ems_fast.corpus.spool import Block, Records, Spool
+from ems_fast.corpus.staging import staged_folder
+from ems_fast.corpus.tokenizer_training import train_tokenizer
+from ems_fast.errors import InputError
+from ems_fast.tokenizer import Tokenizer
+
+_SAMPLE_SEED = 1 << 32  # apart from the seeds of the held-out choice
+
+
+def prepare(
+    corpora: str | Path | Reader | Iterable[str | Path | Reader],
+    output_dir: str | Path,
+    *,
+    vocab_size: int = 16000,
+    languages: str | None = None,
+    tags: Sequence[str] | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    valid_pairs: int = 500,
+    max_tokens: int = 120,
+    tokenizer_sentences: int = 500_000,
+    seed: int = 0,
+    num_threads: int | None = None,
+    progress: bool = True,
+) -> BinaryCorpus:
+    """Clean, deduplicate and tokenise parallel text into a folder that training maps into memory.
+
+    Args:
+        corpora: files, folders and readers, as `open_corpora` takes them.
+        output_dir: the corpus's folder; it must not exist or be empty. It appears when everything
+            is done; an interrupted call leaves nothing behind.
+        vocab_size: pieces of the tokenizer that is trained; fewer if the text gives no more.
+        languages: languages of files that do not say: ``en-de``, or ``en-{stem}`` by file name.
+        tags: keep only lines of TSV files with one of these tags.
+        tokenizer: a SentencePiece model to use instead of training one.
+        valid_pairs: pairs of each language pair to hold out; never more than 5 % of it.
+        max_tokens: pairs with a longer sentence are dropped.
+        tokenizer_sentences: size of the sample that the tokenizer is trained on.
+        seed: of the choice of held-out pairs and of that sample.
+        num_threads: threads that tokenise; by default one a core.
+        progress: show a progress bar.
+
+    Returns:
+        The corpus, opened. Its `report` says what was read, kept and dropped.
+
+    Raises:
+        InputError: an argument or a file cannot be used, no pair is left, or the disk is full.
+    """
+    for argument, value, least in (
+        ("vocab_size", vocab_size, 258),
+        ("valid_pairs", valid_pairs, 0),
+        ("max_tokens", max_tokens, 1),
+        ("tokenizer_sentences", tokenizer_sentences, 1),
+        ("seed", seed, 0),
+        ("num_threads", 1 if num_threads is None else num_threads, 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{argument}: got {value!r}, expected an integer of at least {least}")
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = Tokenizer.from_file(tokenizer)
+    output = Path(output_dir)
+    with staged_folder(output) as folder:
+        readers = open_corpora(corpora, languages=languages, tags=tags)
+        preparation = _Preparation(
+            folder=folder,
+            report=CorpusReport([InputReport(reader.name) for reader in readers]),
+            max_tokens=max_tokens,
+            seed=seed,
+            num_threads=num_threads or len(os.sched_getaffinity(0)),
+            progress=progress,
+        )
+        preparation.run(readers, tokenizer, vocab_size, valid_pairs, tokenizer_sentences)
+    return BinaryCorpus.open(output)
+
+
+@dataclass
+class _Selection:
+    """What was chosen within one language pair of the spool."""
+
+    spool: Spool
+    languages: tuple[str, str]
+    duplicates: DuplicateFlags
+    held_out: HeldOut
+    num_training: int = 0
+
+    @property
+    def num_pairs(self) -> int:
+        return self.spool.counts[self.languages]
+
+    def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
+        """The blocks of text with the status of their pairs."""
+        for block in self.spool.blocks(self.languages):
+            duplicate = self.duplicates.read(block.start, len(block.records))
+            yield block, self.held_out.status(block.records, duplicate)
+
+
+@dataclass
+class _Preparation:
+    folder: Path
+    report: CorpusReport
+    max_tokens: int
+    seed: int
+    num_threads: int
+    progress: bool
+
+    def run(
+        self,
+        readers: list[Reader],
+        tokenizer: Tokenizer | None,
+        vocab_size: int,
+        valid_pairs: int,
+        tokenizer_sentences: int,
+    ) -> None:
+        spool = Spool(self.folder / "spool")
+        self._read(readers, spool)
+        selections = [self._choose(spool, pair, valid_pairs) for pair in sorted(spool.counts)]
+        if not any(selection.num_training for selection in selections):
+            raise InputError(f"no pair is left after cleaning; {summarise(self.report)}")
+        if tokenizer is None:
+            tokenizer = train_tokenizer(self._sample(selections, tokenizer_sentences), vocab_size)
+            if tokenizer.vocab_size < vocab_size:
+                self.report.notes.append(
+                    f"the text has too little in it for vocab_size {vocab_size}; the tokenizer "
+                    f"has {tokenizer.vocab_size} pieces"
+                )
+        shards = self._write(selections, tokenizer)
+        (self.folder / "spool").rmdir()
+        self._finish(shards, tokenizer)
+
+    def _read(self, readers: list[Reader], spool: Spool) -> None:
+        orientation: dict[tuple[str, str], tuple[tuple[str, str], bool]] = {}
+        bar = tqdm(desc="reading", unit=" pairs", unit_scale=True, disable=not self.progress)
+        with bar:
+            for index, (reader, counts) in enumerate(zip(readers, self.report.inputs, strict=True)):
+                dropped: Counter[str] = Counter()
+                read = 0
+                for raw_source, raw_target, source_lang, target_lang, _ in reader:
+                    read += 1
+                    if read % 8192 == 0:
+                        bar.update(8192)
+                    source, target = tidy(raw_source), tidy(raw_target)
+                    source_key, target_key = text_key(source), text_key(target)
+                    reason = reason_to_drop(source, target, source_key, target_key)
+                    if reason is not None:
+                        dropped[reason] += 1
+                        continue
+                    found = orientation.get((source_lang, target_lang))
+                    if found is None:
+                        pair = canonical_order(source_lang, target_lang)
+                        found = pair, pair != (source_lang, target_lang)
+                        orientation[source_lang, target_lang] = found
+                    pair, swap = found
+                    if swap:
+                        source, target = target, source
+                        source_key, target_key = target_key, source_key
+                    digests = key_digest(source_key) + key_digest(target_key)
+                    spool.add(pair, source, target, digests, index)
+                counts.read = read
+                counts.dropped = dropped
+                bar.update(read % 8192)
+        spool.flush()
+
+    def _choose(self, spool: Spool, languages: tuple[str, str], valid_pairs: int) -> _Selection:
+        count = spool.counts[languages]
+        flags = DuplicateFlags(
+            self.folder / "spool" / f"{'-'.join(languages)}.duplicates",
+            (pair_hashes(chunk["source"], chunk["target"]) for chunk in spool.records(languages)),
+            count,
+        )
+
+        def chunks() -> Iterator[tuple[Records, npt.NDArray[np.bool_]]]:
+            start = 0
+            for records in spool.records(languages):
+                yield records, flags.read(start, len(records))
+                start += len(records)
+
+        held_out = choose_held_out(chunks, count - flags.duplicates, valid_pairs, self.seed)
+        selection = _Selection(spool, languages, flags, held_out)
+        for records, duplicate in chunks():
+            status = held_out.status(records, duplicate)
+            self._count(records["input"][status == DUPLICATE], "duplicate")
+            self._count(records["input"][status == OVERLAP], "held_out_overlap")
+            selection.num_training += int(np.count_nonzero(status == TRAIN))
+        return selection
+
+    def _count(self, inputs: npt.NDArray[np.uint32], reason: str) -> None:
+        """Note pairs as dropped, given the index of the input of each."""
+        for index, number in enumerate(np.bincount(inputs).tolist()):
+            if number:
+                self.report.inputs[index].dropped[reason] += number
+
+    def _sample(self, selections: list[_Selection], wanted: int) -> list[str]:
+        """About `wanted` different sentences of the training text, balanced over languages."""
+        counts: Counter[str] = Counter()
+        for selection in selections:
+            for language in selection.languages:
+                counts[language] += selection.num_training
+        rates = _sampling_rates(counts, wanted)
+        seen: set[int] = set()
+        sample: list[str] = []
+        for selection in selections:
+            limits = [
+                np.uint64(min(int(rates[language] * 2**64), 2**64 - 1))
+                for language in selection.languages
+            ]
+            for block, status in selection.blocks():
+                picked = []
+                for side, limit in enumerate(limits):
+                    hashes = block.records[("source", "target")[side]]
+                    chosen = (status == TRAIN) & (mix(hashes, self.seed + _SAMPLE_SEED) <= limit)
+                    rows = np.flatnonzero(chosen)
+                    picked += list(
+                        zip((2 * rows + side).tolist(), hashes[rows].tolist(), strict=True)
+                    )
+                if not picked:
+                    continue
+                texts = block.texts()
+                for position, value in sorted(picked):
+                    if value not in seen:
+                        seen.add(value)
+                        sample.append(texts[position])
+        return sample
+
+    def _write(self, selections: list[_Selection], tokenizer: Tokenizer) -> list[Shard]:
+        shards = []
+        total = sum(selection.num_pairs for selection in selections)
+        bar = tqdm(
+            desc="writing", unit=" pairs", unit_scale=True, total=total, disable=not self.progress
+        )
+        with bar:
+            for selection in selections:
+                source, target = selection.languages
+                path = self.folder / "shards" / f"{source}-{target}"
+                with ShardWriter(path, source, target, tokenizer.vocab_size) as writer:
+                    for block, status in selection.blocks():
+                        self._write_block(writer, block, status, tokenizer)
+                        bar.update(len(status))
+                shard = writer.shard()
+                if shard.num_pairs:
+                    shards.append(shard)
+                else:
+                    writer.discard()
+                    self.report.notes.append(f"no pair of {source}-{target} is left")
+                selection.spool.remove(selection.languages)
+                selection.duplicates.remove()
+        return shards
+
+    def _write_block(
+        self,
+        writer: ShardWriter,
+        block: Block,
+        status: npt.NDArray[np.uint8],
+        tokenizer: Tokenizer,
+    ) -> None:
+        used = np.flatnonzero((status == TRAIN) | (status == HELD_OUT))
+        if len(used) == 0:
+            return
+        texts = block.texts()
+        sentences = [texts[2 * row + side] for row in used.tolist() for side in (0, 1)]
+        tokens, offsets = tokenizer.encode_packed(sentences, num_threads=self.num_threads)
+        lengths = np.diff(offsets).reshape(-1, 2)
+        empty = (lengths == 0).any(axis=1)
+        long = (lengths > self.max_tokens).any(axis=1) & ~empty
+        good = ~empty & ~long
+        inputs = block.records["input"][used]
+        self._count(inputs[empty], "empty")
+        self._count(inputs[long], "too_many_tokens")
+
+        held_out = status[used] == HELD_OUT
+        for row in np.flatnonzero(good & held_out).tolist():
+            writer.add_valid(sentences[2 * row], sentences[2 * row + 1])
+            self.report.inputs[inputs[row]].held_out += 1
+        train = good & ~held_out
+        for index, number in enumerate(np.bincount(inputs[train]).tolist()):
+            self.report.inputs[index].kept += number
+        records = block.records[used[train]]
+        hashes = np.stack([records["source"], records["target"]], axis=1).reshape(-1)
+        writer.add_pairs(
+            tokens[np.repeat(np.repeat(train, 2), lengths.reshape(-1))],
+            lengths[train].reshape(-1),
+            hashes,
+        )
+
+    def _finish(self, shards: list[Shard], tokenizer: Tokenizer) -> None:
+        """Write the tokenizer and, last, the manifest."""
+        if not shards:
+            raise InputError(
+                f"max_tokens: no pair has at most {self.max_tokens} tokens on both sides; "
+                f"{summarise(self.report)}"
+            )
+        sentences: Counter[str] = Counter()
+        for shard in shards:
+            sentences[shard.source] += shard.num_pairs
+            sentences[shard.target] += shard.num_pairs
+        corpus = BinaryCorpus(
+            path=self.folder,
+            languages=sorted(sentences, key=lambda code: (-sentences[code], code)),
+            shards=sorted(shards, key=lambda shard: (-shard.num_pairs, shard.name)),
+            vocab_size=tokenizer.vocab_size,
+            tokenizer_sha256=tokenizer.sha256,
+            max_tokens=self.max_tokens,
+            report=self.report,
+        )
+        (self.folder / TOKENIZER).write_bytes(tokenizer.model)
+        text = json.dumps(corpus.to_json(), indent=2, ensure_ascii=False) + "\n"
+        (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _sampling_rates(counts: Counter[str], wanted: int) -> dict[str, float]:
+    """The share of each language's sentences to take, so that shares of the sample go as √n.
+
+    A language with fewer sentences than its share gives all it has, and the others its rest.
+    """
+    rates: dict[str, float] = {}
+    left = float(wanted)
+    weights = {language: n**0.5 for language, n in counts.items() if n}
+    for language in sorted(weights, key=lambda code: (counts[code], code)):
+        share = left * weights[language] / sum(weights.values())
+        rates[language] = min(1.0, share / counts[language])
+        left -= min(share, counts[language])
+        del weights[language]
+    return rates | {language: 0.0 for language in counts if language not in rates}

@@ -1,0 +1,60 @@
+"""A folder that appears complete or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ems_fast.errors import InputError
+
+
+@contextmanager
+def staged_folder(output: Path) -> Iterator[Path]:
+    """Yield a new folder beside `output` that takes its name when the block ends well.
+
+    If the block fails, the folder is removed; if the process is killed, the next call for the
+    same `output` removes it. A lock keeps two processes from writing the same one.
+
+    Raises:
+        InputError: `output` is a file or a folder with something in it, cannot be created, is
+            being written by another process, or the disk is full.
+    """
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(
+            f"{output}: exists and is not empty; give another output folder or remove this one"
+        )
+    output = output.absolute()
+    staging = output.with_name(f".{output.name}.partial")
+    lock_path = output.with_name(f".{output.name}.lock")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with lock_path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{output}: another process is writing it; wait for that or give another "
+                    f"output folder"
+                ) from error
+            try:
+                shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+                staging.mkdir()
+                yield staging
+                os.rename(staging, output)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+                lock_path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{output}: the disk is full; nothing was left there, free some space or give an "
+                f"output folder on another disk"
+            ) from error
+        if error.filename is None or Path(error.filename).parent in (output.parent, staging):
+            raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise
