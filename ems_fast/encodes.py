@@ -1,0 +1,71 @@
+"""What search, mining and evaluation ask of an encoder: one method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ems_fast.errors import InputError
+
+
+class Encodes(Protocol):
+    """Anything that turns sentences into vectors."""
+
+    def encode(
+        self, sentences: Sequence[str], *, normalize: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Return one vector a sentence, float32 [n, D]."""
+        ...
+
+
+def check_sentences(name: str, sentences: Sequence[str]) -> None:
+    """Raise `InputError` unless `sentences` is a non-empty sequence of strings.
+
+    Args:
+        name: the argument's name, for the message.
+        sentences: what the caller was given.
+    """
+    if isinstance(sentences, str):
+        raise InputError(f"{name}: got one string, expected a list of sentences")
+    if len(sentences) == 0:
+        raise InputError(f"{name}: got no sentences, expected at least one")
+    for index, sentence in enumerate(sentences):
+        if not isinstance(sentence, str):
+            raise InputError(
+                f"{name}: item {index} is of type {type(sentence).__name__}, expected a string"
+            )
+
+
+def encode_sentences(
+    encoder: Encodes, name: str, sentences: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Check `sentences`, encode them, and check that each got a vector.
+
+    Returns:
+        float32 [n, D], not normalised.
+
+    Raises:
+        InputError: `sentences` is not a sequence of strings or is empty, or the encoder returned
+            something else than one vector a sentence.
+    """
+    check_sentences(name, sentences)
+    vectors = encoder.encode(sentences)
+    if vectors.ndim != 2 or vectors.shape[0] != len(sentences):
+        raise InputError(
+            f"encoder: returned an array of shape {tuple(vectors.shape)} for "
+            f"{len(sentences)} sentences, expected one row a sentence"
+        )
+    return vectors
+
+
+def text_ids(sentences: Sequence[str]) -> npt.NDArray[np.int64]:
+    """int64 [n]: the index of the first sentence with the same text."""
+    first: dict[str, int] = {}
+    return np.fromiter(
+        (first.setdefault(sentence, i) for i, sentence in enumerate(sentences)),
+        dtype=np.int64,
+        count=len(sentences),
+    )

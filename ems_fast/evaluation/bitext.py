@@ -1,0 +1,165 @@
+"""Bitext mining as a test: gold pairs hidden among distractors, after BUCC's shared task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ems_fast.encodes import Encodes, check_sentences, text_ids
+from ems_fast.errors import InputError
+from ems_fast.margin import Margin
+from ems_fast.mining import Mining, Strategy, fit_threshold, mine
+
+
+@dataclass(frozen=True)
+class BitextTask:
+    """Two collections and the pairs to be found in them.
+
+    Attributes:
+        source: n sentences.
+        target: m sentences.
+        gold: int64 [g, 2], positions in source and target.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    gold: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BitextResult:
+    """How many of the gold pairs were mined, and how many others.
+
+    Attributes:
+        precision: share of the mined pairs that are gold; 0 if there are none.
+        recall: share of the gold pairs that were mined.
+        f1: harmonic mean of both.
+        threshold: the score from which pairs were accepted.
+        mined: number of pairs accepted.
+        gold: number of different gold pairs.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    threshold: float
+    mined: int
+    gold: int
+
+
+def hide_pairs(
+    source: Sequence[str], target: Sequence[str], *, gold_fraction: float = 0.2, seed: int = 0
+) -> BitextTask:
+    """Make a mining task from aligned sentences.
+
+    A random `gold_fraction` of the pairs stays whole. Of the others each gives only one of its
+    sides, in turn the source and the target, so that no distractor has a translation. A pair
+    that repeats a text of an earlier pair is left out, and both sides are shuffled.
+
+    Args:
+        source: n sentences.
+        target: their translations, in the same order.
+        gold_fraction: more than 0 and at most 1.
+        seed: for the choice and the order.
+
+    Raises:
+        InputError: sides of different length, empty or not strings, or a fraction out of range.
+    """
+    check_sentences("source", source)
+    check_sentences("target", target)
+    if len(source) != len(target):
+        raise InputError(
+            f"source and target: have {len(source)} and {len(target)} sentences, expected the "
+            f"same number, translations in order"
+        )
+    if not 0 < gold_fraction <= 1:
+        raise InputError(f"gold_fraction: got {gold_fraction}, expected more than 0 and at most 1")
+    own = np.arange(len(source))
+    distinct = np.flatnonzero((text_ids(source) == own) & (text_ids(target) == own))
+    rng = np.random.default_rng(seed)
+    pairs = rng.permutation(distinct)
+    g = max(1, round(gold_fraction * len(pairs)))
+    gold, rest = pairs[:g], pairs[g:]
+    sources = rng.permutation(np.concatenate([gold, rest[::2]]))
+    targets = rng.permutation(np.concatenate([gold, rest[1::2]]))
+    place_source, place_target = np.empty(len(source), np.int64), np.empty(len(source), np.int64)
+    place_source[sources] = np.arange(len(sources))
+    place_target[targets] = np.arange(len(targets))
+    return BitextTask(
+        tuple(source[i] for i in sources),
+        tuple(target[i] for i in targets),
+        np.stack([place_source[gold], place_target[gold]], axis=1),
+    )
+
+
+def bitext_f1(
+    encoder: Encodes,
+    task: BitextTask,
+    *,
+    k: int = 4,
+    margin: Margin = "ratio",
+    threshold: float | None = None,
+    strategy: Strategy = "max",
+) -> BitextResult:
+    """Mine a task and compare with its gold pairs: precision, recall and F1.
+
+    BUCC's protocol fits the threshold on one task and applies it to another:
+    ``bitext_f1(encoder, test, threshold=bitext_f1(encoder, dev).threshold)``.
+
+    Args:
+        encoder: encodes both sides.
+        task: for example from `hide_pairs`.
+        k: as in `mine`.
+        margin: as in `mine`.
+        threshold: pairs from this score on are accepted; None fits the threshold with the highest
+            F1 to this very task, so that the result is an upper bound.
+        strategy: as in `mine`.
+
+    Raises:
+        InputError: as in `mine`, or gold pairs beyond the sentences.
+    """
+    mining = mine(encoder, task.source, task.target, k=k, margin=margin, strategy=strategy)
+    return score_mining(mining, task, threshold=threshold)
+
+
+def score_mining(
+    mining: Mining, task: BitextTask, *, threshold: float | None = None
+) -> BitextResult:
+    """Compare what was mined from a task with its gold pairs, as `bitext_f1` does.
+
+    Sentences with the same text are the same sentence.
+
+    Raises:
+        InputError: no gold pairs, or gold pairs beyond the sentences.
+    """
+    sizes = np.array([len(task.source), len(task.target)])
+    if task.gold.ndim != 2 or task.gold.shape[1] != 2 or len(task.gold) == 0:
+        raise InputError(
+            f"gold: got an array of shape {task.gold.shape}, expected [g, 2] with at least one pair"
+        )
+    if (task.gold < 0).any() or (task.gold >= sizes).any():
+        raise InputError(
+            f"gold: holds positions beyond the {sizes[0]} source and {sizes[1]} target sentences"
+        )
+    source_ids, target_ids = text_ids(task.source), text_ids(task.target)
+    gold = np.unique(source_ids[task.gold[:, 0]] * sizes[1] + target_ids[task.gold[:, 1]])
+    mined = source_ids[mining.source_indices] * sizes[1] + target_ids[mining.target_indices]
+    right = np.isin(mined, gold)
+    if threshold is None:
+        if not right.any():
+            # No threshold can find anything; none accepted is the defined answer.
+            return BitextResult(0.0, 0.0, 0.0, float("inf"), 0, len(gold))
+        threshold = fit_threshold(mining.scores, right, total_positives=len(gold)).threshold
+    accepted = mining.scores >= np.float32(threshold)
+    hits, count = int(right[accepted].sum()), int(accepted.sum())
+    return BitextResult(
+        precision=hits / count if count else 0.0,
+        recall=hits / len(gold),
+        f1=2 * hits / (count + len(gold)),
+        threshold=float(threshold),
+        mined=count,
+        gold=len(gold),
+    )

@@ -1,0 +1,223 @@
+"""Evaluation of an encoder on many sets: one row a set, as table, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.errors import InputError
+from ems_fast.evaluation.retrieval import retrieval_from_vectors
+from ems_fast.evaluation.sets import EvalSet
+from ems_fast.margin import Margin, check_margin
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """The result on one set, or the average over a collection's sets.
+
+    Attributes:
+        name: of the collection.
+        source_lang, target_lang: of the set; empty in an average.
+        n: number of pairs.
+        forward, backward, mean: retrieval accuracy from source to target, back, and the mean of
+            both, from 0 to 1.
+        xsim_error: error rate of margin-ranked retrieval from source to target, from 0 to 1.
+    """
+
+    name: str
+    source_lang: str
+    target_lang: str
+    n: int
+    forward: float
+    backward: float
+    mean: float
+    xsim_error: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of `evaluate`.
+
+    Attributes:
+        rows: one for each set, in the order of the sets.
+        margin: what xsim ranked by.
+        k: the neighbourhood that xsim asked for.
+    """
+
+    rows: tuple[EvaluationRow, ...]
+    margin: Margin = "ratio"
+    k: int = 4
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over all sets, each counted once."""
+        return fmean(row.mean for row in self.rows)
+
+    def averages(self) -> tuple[EvaluationRow, ...]:
+        """The unweighted mean over the sets of each collection; `n` is the sum."""
+        names = dict.fromkeys(row.name for row in self.rows)
+        return tuple(_average(name, [r for r in self.rows if r.name == name]) for name in names)
+
+    def to_table(self) -> str:
+        """Aligned text for a terminal, accuracies and error rates in percent."""
+        lines = [_HEADER, *(_cells(row) for row in self.rows), *map(_cells, self.averages())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [
+            "  ".join(
+                cell.ljust(width) if left else cell.rjust(width)
+                for cell, width, left in zip(line, widths, _LEFT, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, text))
+        averages = len(self.averages())
+        return "\n".join([text[0], rule, *text[1:-averages], rule, *text[-averages:]])
+
+    def to_markdown(self) -> str:
+        """A Markdown table, accuracies and error rates in percent."""
+        averages = [
+            tuple(f"**{cell}**" if cell else cell for cell in _cells(row))
+            for row in self.averages()
+        ]
+        lines = [_HEADER, *(_cells(row) for row in self.rows), *averages]
+        text = [f"| {' | '.join(line)} |" for line in lines]
+        rule = "|".join("---" if left else "---:" for left in _LEFT)
+        return "\n".join([text[0], f"|{rule}|", *text[1:]])
+
+    def to_json(self) -> str:
+        """A JSON object that `from_json` reads back."""
+        return json.dumps(
+            {
+                "margin": self.margin,
+                "k": self.k,
+                "rows": [asdict(row) for row in self.rows],
+                "averages": [asdict(row) for row in self.averages()],
+            },
+            ensure_ascii=False,
+            indent=2,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: not JSON, or not of that form.
+        """
+        try:
+            data = json.loads(text)
+            rows = tuple(EvaluationRow(**row) for row in data["rows"])
+            return cls(rows=rows, margin=data["margin"], k=data["k"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"evaluation: not the JSON that Evaluation.to_json writes ({error})"
+            ) from error
+
+
+def evaluate(
+    encoder: Encodes,
+    eval_sets: Sequence[EvalSet],
+    *,
+    margin: Margin = "ratio",
+    k: int = 4,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure translation retrieval on each set, as `evaluate_retrieval` defines it.
+
+    Args:
+        encoder: encodes every sentence; a side that several sets share is encoded once.
+        eval_sets: for example from `read_eval_sets`.
+        margin: how xsim ranks candidates: ``ratio``, ``distance`` or ``absolute``.
+        k: neighbourhood of xsim.
+        progress: show a bar on the standard error stream.
+
+    Raises:
+        InputError: no sets, or a set whose sides are empty or of different length.
+    """
+    if not eval_sets:
+        raise InputError("eval_sets: got none, expected at least one evaluation set")
+    check_margin(margin)
+    for eval_set in eval_sets:
+        label = f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"
+        check_sentences(label, eval_set.source)
+        if len(eval_set.source) != len(eval_set.target):
+            raise InputError(
+                f"{label}: has {len(eval_set.source)} source and {len(eval_set.target)} target "
+                f"sentences, expected the same number"
+            )
+    encode = _shared_encoding(encoder, eval_sets)
+    rows = []
+    with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
+        for eval_set in bar:
+            bar.set_postfix_str(f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}")
+            result = retrieval_from_vectors(
+                encode(eval_set.source),
+                encode(eval_set.target),
+                margin=margin,
+                k=k,
+                source_ids=text_ids(eval_set.source),
+                target_ids=text_ids(eval_set.target),
+            )
+            rows.append(
+                EvaluationRow(
+                    name=eval_set.name,
+                    source_lang=eval_set.source_lang,
+                    target_lang=eval_set.target_lang,
+                    n=result.n,
+                    forward=result.forward,
+                    backward=result.backward,
+                    mean=result.mean,
+                    xsim_error=result.xsim_error,
+                )
+            )
+    return Evaluation(rows=tuple(rows), margin=margin, k=k)
+
+
+def _shared_encoding(
+    encoder: Encodes, eval_sets: Sequence[EvalSet]
+) -> Callable[[tuple[str, ...]], npt.NDArray[np.float32]]:
+    """An encode() that keeps vectors for as long as another set will ask for them."""
+    left = Counter(side for s in eval_sets for side in (s.source, s.target))
+    kept: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
+
+    def encode(sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
+        vectors = kept.pop(sentences, None)
+        if vectors is None:
+            vectors = encode_sentences(encoder, "sentences", sentences)
+        left[sentences] -= 1
+        if left[sentences]:
+            kept[sentences] = vectors
+        return vectors
+
+    return encode
+
+
+_HEADER = ("set", "languages", "pairs", "forward %", "backward %", "mean %", "xsim error %")
+_LEFT = (True, True, False, False, False, False, False)
+
+
+def _cells(row: EvaluationRow) -> tuple[str, ...]:
+    languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
+    figures = (row.forward, row.backward, row.mean, row.xsim_error)
+    return (row.name, languages, str(row.n), *(f"{100 * figure:.1f}" for figure in figures))
+
+
+def _average(name: str, rows: Sequence[EvaluationRow]) -> EvaluationRow:
+    return EvaluationRow(
+        name=name,
+        source_lang="",
+        target_lang="",
+        n=sum(row.n for row in rows),
+        forward=fmean(row.forward for row in rows),
+        backward=fmean(row.backward for row in rows),
+        mean=fmean(row.mean for row in rows),
+        xsim_error=fmean(row.xsim_error for row in rows),
+    )

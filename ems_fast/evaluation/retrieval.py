@@ -1,0 +1,242 @@
+"""Translation retrieval: does the vector of a sentence find its translation among all others?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.errors import InputError
+from ems_fast.margin import Margin, check_margin, margin_scores
+from ems_fast.neighbors import (
+    Vectors,
+    blocks,
+    check_k,
+    check_pairs,
+    nearest,
+    nearest_both,
+    unit_rows,
+)
+
+# Scores closer than this are a tie. Equal vectors do not always give equal products: the cells
+# at the edge of a block are summed in another order. 1e-6 is a few roundings of a float32 cosine.
+TIE_TOLERANCE = 1e-6
+# A cell of a block of scores needs about 24 bytes (cosines, margins, masks).
+CELLS = 2 << 20
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """How well translations are found, as fractions from 0 to 1.
+
+    Attributes:
+        n: number of pairs.
+        forward: accuracy from source to target: the share of source sentences whose nearest
+            target by cosine is their translation.
+        backward: the same from target to source.
+        xsim_error: error rate from source to target when the k nearest targets are ranked by
+            `margin`, as LASER's xsim has it.
+        margin: what xsim ranked by.
+        k: the neighbourhood that xsim used; less than asked for when there are fewer pairs.
+    """
+
+    n: int
+    forward: float
+    backward: float
+    xsim_error: float
+    margin: Margin
+    k: int
+
+    @property
+    def mean(self) -> float:
+        """The mean of the accuracies in both directions."""
+        return (self.forward + self.backward) / 2
+
+
+def evaluate_retrieval(
+    encoder: Encodes,
+    source_sentences: Sequence[str],
+    target_sentences: Sequence[str],
+    *,
+    margin: Margin = "ratio",
+    k: int = 4,
+) -> RetrievalResult:
+    """Measure how often a sentence's translation is its nearest neighbour, in both directions.
+
+    Ties count fairly: where t candidates share the highest score and g of them are right, the
+    query counts g / t, the chance of a random choice among them. So a collapsed model, which
+    gives every sentence the same vector, scores 1/n; taking the first of the tied candidates,
+    or ranking the translation first among its equals, would give it up to 1.
+
+    Texts that occur more than once are one answer: for a query, each target whose text equals its
+    translation's is right, and so is each target that the set pairs with a copy of the query.
+
+    Args:
+        encoder: encodes both sides.
+        source_sentences: n sentences.
+        target_sentences: their translations, in the same order.
+        margin: how xsim ranks candidates: ``ratio``, ``distance`` or ``absolute``.
+        k: neighbourhood of xsim, at most n of it.
+
+    Raises:
+        InputError: sides of different length, empty, or not strings; an unknown margin.
+    """
+    check_sentences("source_sentences", source_sentences)
+    check_sentences("target_sentences", target_sentences)
+    if len(source_sentences) != len(target_sentences):
+        raise InputError(
+            f"source_sentences and target_sentences: have {len(source_sentences)} and "
+            f"{len(target_sentences)} sentences, expected the same number, translations in order"
+        )
+    check_margin(margin)
+    return retrieval_from_vectors(
+        encode_sentences(encoder, "source_sentences", source_sentences),
+        encode_sentences(encoder, "target_sentences", target_sentences),
+        margin=margin,
+        k=k,
+        source_ids=text_ids(source_sentences),
+        target_ids=text_ids(target_sentences),
+    )
+
+
+def retrieval_from_vectors(
+    source_vectors: Vectors,
+    target_vectors: Vectors,
+    *,
+    margin: Margin = "ratio",
+    k: int = 4,
+    source_ids: npt.NDArray[np.int64] | None = None,
+    target_ids: npt.NDArray[np.int64] | None = None,
+) -> RetrievalResult:
+    """`evaluate_retrieval` for vectors that are already there.
+
+    Holds a float32 copy of one side at a time and some 50 MB beside it.
+
+    Args:
+        source_vectors: [n, D] of any float dtype; need not be normalised.
+        target_vectors: [n, D]; row i is the translation of row i.
+        margin: how xsim ranks candidates.
+        k: neighbourhood of xsim, at most n of it.
+        source_ids: int64 [n]; rows with the same id have the same text. None: all differ.
+        target_ids: the same for the target.
+
+    Raises:
+        InputError: vectors that are empty, not finite, or of different shapes; an unknown margin.
+    """
+    check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
+    check_margin(margin)
+    n = len(source_vectors)
+    check_k(k, "pairs")
+    k = min(k, n)
+    own = torch.arange(n)
+    ids = (
+        own if source_ids is None else torch.from_numpy(_check_ids("source_ids", source_ids, n)),
+        own if target_ids is None else torch.from_numpy(_check_ids("target_ids", target_ids, n)),
+    )
+    forward, backward = nearest_both(source_vectors, target_vectors, k)
+    best = torch.from_numpy(forward.scores[:, :1].copy())
+    best_back = torch.from_numpy(backward.scores[:, :1].copy())
+    means = (
+        torch.from_numpy(forward.mean_scores()),
+        torch.from_numpy(backward.mean_scores()),
+    )
+    kth = torch.from_numpy(forward.scores[:, -1:].copy())
+    names = ("source_vectors", "target_vectors")
+    by_cosine = _hits(source_vectors, target_vectors, names, ids, best, means, "absolute")
+    by_cosine_back = _hits(
+        target_vectors, source_vectors, names[::-1], ids, best_back, means[::-1], "absolute"
+    )
+    by_margin = (
+        by_cosine
+        if margin == "absolute"
+        else _hits(source_vectors, target_vectors, names, ids, kth, means, margin)
+    )
+    return RetrievalResult(
+        n=n,
+        forward=by_cosine,
+        backward=by_cosine_back,
+        xsim_error=1.0 - by_margin,
+        margin=margin,
+        k=k,
+    )
+
+
+def _hits(
+    queries: Vectors,
+    items: Vectors,
+    names: tuple[str, str],
+    ids: tuple[Tensor, Tensor],
+    floor: Tensor,
+    means: tuple[Tensor, Tensor],
+    margin: Margin,
+) -> float:
+    """The share of queries whose best margin among the items of cosine ≥ floor [n, 1] is right.
+
+    Items tied with the floor are all let in, so that xsim too counts ties fairly.
+    """
+    n = len(queries)
+    total = 0.0
+    everything = unit_rows(names[1], items, 0, n)
+    for i, i_end in blocks(n, max(1, CELLS // n)):
+        cosine = unit_rows(names[0], queries, i, i_end) @ everything.T  # (b, n)
+        scores = margin_scores(cosine, means[0][i:i_end, None], means[1][None, :], margin)
+        scores = scores.masked_fill(cosine < floor[i:i_end] - TIE_TOLERANCE, -torch.inf)
+        tied = scores >= scores.amax(dim=1, keepdim=True) - TIE_TOLERANCE
+        right = (ids[0][i:i_end, None] == ids[0]) | (ids[1][i:i_end, None] == ids[1])
+        shares = (tied & right).sum(dim=1, dtype=torch.float64) / tied.sum(dim=1)
+        total += float(shares.sum())
+    return total / n
+
+
+def _check_ids(name: str, ids: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    if ids.shape != (n,):
+        raise InputError(f"{name}: got an array of shape {ids.shape}, expected [{n}]")
+    return np.array(ids, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query and what the encoder finds nearest to it.
+
+    Attributes:
+        query: the sentence looked for.
+        texts: the nearest sentences, nearest first.
+        scores: their cosines.
+    """
+
+    query: str
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+def nearest_examples(
+    encoder: Encodes, queries: Sequence[str], sentences: Sequence[str], n: int = 3
+) -> list[Example]:
+    """Find the `n` sentences nearest to each query, to be read by a person.
+
+    Args:
+        encoder: encodes both.
+        queries: a few sentences.
+        sentences: where to look; a text that occurs twice is one candidate.
+        n: neighbours a query.
+
+    Raises:
+        InputError: not strings, empty, or fewer different sentences than `n`.
+    """
+    check_sentences("queries", queries)
+    check_sentences("sentences", sentences)
+    texts = list(dict.fromkeys(sentences))
+    found = nearest(
+        encode_sentences(encoder, "queries", queries),
+        encode_sentences(encoder, "sentences", texts),
+        n,
+    )
+    return [
+        Example(query, tuple(texts[j] for j in indices), tuple(map(float, scores)))
+        for query, indices, scores in zip(queries, found.indices, found.scores, strict=True)
+    ]
