@@ -2,15 +2,51 @@
 
 from importlib.metadata import version as _version
 
+from ems_fast.diagnosis import Backend, backends
+from ems_fast.config import ModelConfig
+from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
+from ems_fast.encoding import EncodingWarning, SentenceEncoder, load
 from ems_fast.errors import BackendError, EmsError, InputError
+from ems_fast.evaluation import (
+    Evaluation,
+    EvalSet,
+    evaluate,
+    evaluate_retrieval,
+    read_eval_sets,
+)
+from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
+from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")
 __all__ = [
     "BackendError",
+    "Backend",
     "BagOfWords",
+    "BinaryCorpus",
     "EmsError",
+    "EncodingWarning",
+    "EvalSet",
+    "Evaluation",
+    "Gettext",
     "InputError",
+    "ModelConfig",
+    "Moses",
+    "SentenceEncoder",
+    "Tmx",
+    "TrainResult",
+    "Tsv",
+    "backends",
     "contrastive_loss",
+    "evaluate",
+    "evaluate_retrieval",
+    "fit_threshold",
+    "format_report",
+    "load",
+    "mine",
+    "prepare",
+    "read_eval_sets",
+    "score_pairs",
+    "train",
     "xtr_loss",
 ]

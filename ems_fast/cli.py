@@ -162,5 +162,8 @@ def _doctor(subparsers: Any) -> None:
 def _demo(subparsers: Any) -> None:
     parser = _command(subparsers, "demo", commands.demo)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the run")
+    parser.add_argument(
+        "--packages", type=Path, help="folder of the packages whose translations are the text"
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training")
     parser.add_argument("--seed", type=int, default=0)

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import ems_fast
-from ems_fast import backends
+from ems_fast import diagnosis
 from ems_fast import demo as demo_run
 from ems_fast.encoding import CHUNK_SENTENCES
 from ems_fast.errors import InputError
@@ -179,12 +179,12 @@ def score(
 
 def doctor() -> None:
     """Say what is compiled, what is active, and why something is not."""
-    print(backends.report())
+    print(diagnosis.report())
 
 
-def demo(*, output: Path, minutes: float, seed: int) -> None:
+def demo(*, packages: Path | None, output: Path, minutes: float, seed: int) -> None:
     """Train a small model on real text and show what it has learnt."""
-    demo_run.run(output, minutes=minutes, seed=seed)
+    demo_run.run(packages, output, minutes=minutes, seed=seed)
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ems_fast.config import ModelConfig
 from ems_fast.distributed import resolve_device
+from ems_fast.encodes import check_sentences
 from ems_fast.errors import InputError
 from ems_fast.model import Encoder
 from ems_fast.packing import pack
@@ -83,7 +84,8 @@ class SentenceEncoder:
         Raises:
             InputError: `sentences` is one string, or holds something that is no string.
         """
-        check_sentences(sentences)
+        if isinstance(sentences, str) or len(sentences):
+            check_sentences("sentences", sentences)
         if batch_tokens < 1:
             raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
         n = len(sentences)
@@ -133,17 +135,6 @@ class SentenceEncoder:
         warnings.warn(
             f"of {n} sentences, {' and '.join(found)}", EncodingWarning, stacklevel=3
         )
-
-
-def check_sentences(sentences: Sequence[str], name: str = "sentences") -> None:
-    """Raise `InputError` unless `sentences` is a sequence of strings."""
-    if isinstance(sentences, str):
-        raise InputError(f"{name}: got one string, expected a list of them: [{sentences[:40]!r}]")
-    for i, sentence in enumerate(sentences):
-        if not isinstance(sentence, str):
-            raise InputError(
-                f"{name}: item {i} is {type(sentence).__name__} {sentence!r:.40}, expected str"
-            )
 
 
 def _batches(

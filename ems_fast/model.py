@@ -105,7 +105,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def forward(self, packed: Packed) -> Tensor:
-        """Embeddings u [B, D], float32, in the caller's order of sentences."""
+        """Embeddings u [B, D], at least float32, in the caller's order of sentences."""
         x = self.dropout(self.norm(self.tokens(packed.ids) + self.positions(packed.positions)))
         for layer in self.layers:
             x = layer(x, packed)
@@ -114,7 +114,8 @@ class Encoder(nn.Module):
     @staticmethod
     def _mean(x: Tensor, packed: Packed) -> Tensor:
         """X [N, D] → the mean of every sentence's tokens [B, D], in packed order."""
-        parts = x.float().split([n * T for n, T in packed.groups])
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        parts = x.split([n * T for n, T in packed.groups])
         return torch.cat(
             [
                 part.view(n, T, -1).mean(dim=1)

@@ -77,7 +77,7 @@ class Objective(nn.Module):
             )  # fmt: skip
             xtr = 2.0 * per_sentence  # mean over 2B sentences → mean over B pairs of both KLs
         if config.contrastive_weight:
-            a, b = model.contrastive_head(u).float().chunk(2)  # 2 × (B, E)
+            a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
             contrastive = contrastive_loss(
                 gather_rows(a), gather_rows(b), temperature=config.temperature,
                 source_ids=gather_rows(batch.source_ids) if config.mask_duplicates else None,

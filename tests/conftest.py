@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from synthetic import TINY, make_corpus
+
+from ems_fast import BinaryCorpus, ModelConfig, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -20,3 +23,20 @@ def corpora(shared: Path) -> Path:
     if not (shared / "corpora").is_dir():
         pytest.skip(f"needs the parallel text in {shared / 'corpora'}")
     return shared / "corpora"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> BinaryCorpus:
+    """A prepared corpus of two synthetic language pairs."""
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short finished run on that corpus."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    train(
+        corpus.path, folder, model=ModelConfig(**TINY), max_steps=60, batch_pairs=32,
+        learning_rate=1e-2, device="cpu", progress=False,
+    )  # fmt: skip
+    return folder

@@ -29,13 +29,15 @@ class TrainResult:
 
     Attributes:
         output_dir: the run's folder.
-        metrics: steps, pairs, minutes, the best held-out accuracy, and the average accuracy on
-            every evaluation set of the last evaluation.
+        metrics: ``steps``, ``pairs``, ``minutes``; ``best``, the accuracy of the saved model on
+            held-out pairs; ``accuracy``, the last evaluation's averages by collection.
+        corpus: what it was trained on, with the held-out pairs.
         interrupted: the user stopped it; it can be resumed.
     """
 
     output_dir: Path
     metrics: dict[str, Any]
+    corpus: BinaryCorpus
     interrupted: bool
 
     @property
@@ -114,7 +116,7 @@ def train(
         console = Console(show, folder.path / "tensorboard" if ranks.main else None)
         trainer = Trainer(
             folder, corpus, ems, chosen, ranks,
-            Validator(corpus, sets, chosen.reporting.valid_pairs), console,
+            Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
         )  # fmt: skip
         if resume:
             trainer.restore()
@@ -137,10 +139,10 @@ def train(
             "steps": state.step,
             "pairs": state.pairs,
             "minutes": state.seconds / 60,
-            "held_out": state.best,
-            **trainer.validator.last_averages,
+            "best": state.best,
+            "accuracy": trainer.validator.last.averages(),
         }
-        return TrainResult(folder.path, metrics, trainer.interrupted)
+        return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
 
 
 def _eval_sets(

@@ -34,7 +34,7 @@ class Bar:
             total=100.0,
             disable=not show,
             file=sys.stderr,
-            bar_format="{percentage:5.1f}%|{bar:24}| {elapsed} < {postfix}",
+            bar_format="{percentage:5.1f}%|{bar:24}| {elapsed}{desc}",
         )
         self._left = "?"
         self._metrics = ""
@@ -46,8 +46,8 @@ class Bar:
         if done > 0:
             left = progress.seconds * (1 - min(done, 1.0)) / done
             self._left = tqdm.format_interval(left)
-        self._tqdm.set_postfix_str(
-            f"{self._left} left, {progress.pairs:,} pairs{self._metrics}", refresh=False
+        self._tqdm.set_description_str(
+            f", {self._left} left, {progress.pairs:,} pairs{self._metrics}", refresh=False
         )
         self._tqdm.update(min(100 * done, 100.0) - self._tqdm.n)
 

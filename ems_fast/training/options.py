@@ -89,13 +89,13 @@ class ReportingConfig:
 
     Attributes:
         evaluations: how many times the held-out pairs and evaluation sets are scored.
-        valid_pairs: held-out pairs of a language pair that are scored on the way.
+        evaluation_pairs: held-out pairs of a language pair that are scored.
         checkpoint_minutes: minutes between checkpoints.
         log_steps: steps between lines of ``metrics.jsonl``.
     """
 
     evaluations: int = field(default=5, metadata={"help": "evaluations during the run"})
-    valid_pairs: int = field(
+    evaluation_pairs: int = field(
         default=200, metadata={"help": "held-out pairs of each language pair to score"}
     )
     checkpoint_minutes: float = field(default=5.0, metadata={"help": "minutes between checkpoints"})

@@ -270,8 +270,8 @@ class Trainer:
             scores = self.validator.score(encoder)
             self.model.train()
             best = self.progress.best
-            if best is None or scores.held_out >= best:
-                self.progress.best = scores.held_out
+            if best is None or scores.criterion >= best:
+                self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())
             values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
             self.folder.log("evaluation", **values, **scores.to_json())

@@ -8,47 +8,47 @@ from typing import Any
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.encoding import SentenceEncoder
-from ems_fast.evaluation import EvalSet, Evaluation, evaluate
+from ems_fast.evaluation import Evaluation, EvalSet, evaluate
 
 HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One evaluation.
+    """One evaluation; None where there is nothing to score on."""
 
-    Attributes:
-        by_collection: the held-out pairs' evaluation under ``held-out``, the sets' under theirs.
-    """
+    evaluation: Evaluation | None
 
-    by_collection: dict[str, Evaluation]
+    def averages(self) -> dict[str, float]:
+        """Accuracy of both directions, averaged over the sets of each collection."""
+        if self.evaluation is None:
+            return {}
+        return {row.name: row.mean for row in self.evaluation.averages()}
 
     @property
-    def held_out(self) -> float:
-        """What models are compared by: accuracy on held-out pairs, else on the first sets."""
+    def criterion(self) -> float:
+        """What models are compared by: accuracy on held-out pairs, else on the first collection."""
         averages = self.averages()
         return averages.get(HELD_OUT, next(iter(averages.values()), 0.0))
 
-    def averages(self) -> dict[str, float]:
-        """Mean accuracy of both directions, averaged over the sets of each collection."""
-        return {name: evaluation.mean for name, evaluation in self.by_collection.items()}
-
     def summary(self) -> str:
         """One line."""
-        if not self.by_collection:
-            return "no held-out pairs to score"
-        return ", ".join(
-            f"{name} {100 * value:.1f} %" for name, value in self.averages().items()
-        )
+        found = [f"{name} {100 * value:.1f} %" for name, value in self.averages().items()]
+        return ", ".join(found) or "no held-out pairs to score"
 
     def to_json(self) -> dict[str, Any]:
         """For ``metrics.jsonl``: averages and every row."""
+        rows = self.evaluation.rows if self.evaluation else ()
         return {
             "accuracy": self.averages(),
-            "rows": {
-                name: {row.name: row.mean for row in evaluation.rows}
-                for name, evaluation in self.by_collection.items()
-            },
+            "rows": [
+                {
+                    "set": row.name,
+                    "languages": f"{row.source_lang}-{row.target_lang}",
+                    "accuracy": row.mean,
+                }
+                for row in rows
+            ],
         }
 
 
@@ -62,21 +62,13 @@ class Validator:
     """
 
     def __init__(self, corpus: BinaryCorpus, eval_sets: Sequence[EvalSet], valid_pairs: int):
-        self._collections: dict[str, list[EvalSet]] = {}
-        held_out = held_out_sets(corpus, valid_pairs)
-        if held_out:
-            self._collections[HELD_OUT] = held_out
-        if eval_sets:
-            self._collections["evaluation sets"] = list(eval_sets)
-        self.last_averages: dict[str, float] = {}
+        self._sets = [*held_out_sets(corpus, valid_pairs), *eval_sets]
+        self.last = Scores(None)
 
     def score(self, encoder: SentenceEncoder) -> Scores:
         """Score `encoder` now."""
-        scores = Scores(
-            {name: evaluate(encoder, sets) for name, sets in self._collections.items()}
-        )
-        self.last_averages = scores.averages()
-        return scores
+        self.last = Scores(evaluate(encoder, self._sets) if self._sets else None)
+        return self.last
 
 
 def held_out_sets(corpus: BinaryCorpus, most: int) -> list[EvalSet]:
@@ -86,6 +78,5 @@ def held_out_sets(corpus: BinaryCorpus, most: int) -> list[EvalSet]:
         pairs = shard.valid_pairs()[:most]
         if len(pairs) >= 2:
             source, target = zip(*pairs, strict=True)
-            name = f"{shard.source}-{shard.target}"
-            sets.append(EvalSet(name, shard.source, shard.target, list(source), list(target)))
+            sets.append(EvalSet(HELD_OUT, shard.source, shard.target, source, target))
     return sets

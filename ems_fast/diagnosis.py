@@ -72,7 +72,7 @@ def _torch_backends() -> list[Backend]:
 
 
 def openmp_libraries() -> list[str]:
-    """Paths of the OpenMP runtimes in this process; more than one means competing thread pools."""
+    """Paths of the OpenMP runtimes in this process; some packages bundle one of their own."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:
@@ -80,6 +80,19 @@ def openmp_libraries() -> list[str]:
     paths = {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/" in line}
     names = ("libgomp", "libiomp", "libomp")
     return sorted(path for path in paths if Path(path).name.startswith(names))
+
+
+def shares_threads_with_torch() -> bool:
+    """Whether the kernels run in torch's thread pool: both then see one number of threads."""
+    if native.import_error() is not None:
+        return True
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        shared: bool = native.kernels().openmp_max_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    return shared
 
 
 def report() -> str:
@@ -98,8 +111,11 @@ def report() -> str:
     lines += ["", "OpenMP runtimes"]
     runtimes = openmp_libraries()
     lines += [f"  {path}" for path in runtimes] or ["  unknown on this system"]
-    if len(runtimes) > 1:
-        lines.append("  more than one: import torch before other libraries that use OpenMP")
+    if not shares_threads_with_torch():
+        lines.append(
+            "  the kernels and torch use different ones and compete for the cores: import ems_fast "
+            "or torch before other libraries that use OpenMP"
+        )
     lines += ["", "optional packages"]
     for package, purpose in OPTIONAL_PACKAGES.items():
         try:

