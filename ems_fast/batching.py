@@ -26,8 +26,8 @@ from ems_fast.ops import BagOfWords
 from ems_fast.ops.bag_of_words import Weighting
 from ems_fast.packing import Packed, length_groups, positions_of
 
-# Batches sorted by length together: enough that lengths within a batch differ little, few enough
-# that a pool is drawn in milliseconds.
+# Batches sorted by length together, at most: enough that lengths within a batch differ little, few
+# enough that a pool is drawn in milliseconds.
 POOL_BATCHES = 64
 
 
@@ -92,6 +92,8 @@ class PairSampler:
         weights = self._sizes.astype(np.float64) ** config.sampling_exponent
         self._probabilities = weights / weights.sum()
         self._global_batch = global_batch
+        # No more than an epoch, so that a pair is not in the pool twice.
+        self._pool_batches = min(POOL_BATCHES, max(1, sum(sizes) // global_batch))
         self._seed = config.seed
         self._pool = state["pool"] if state else 0
         self._batch = state["batch"] if state else 0
@@ -116,7 +118,7 @@ class PairSampler:
 
     def _draw_pool(self) -> tuple[list[Rows], npt.NDArray[np.int64]]:
         rng = np.random.Generator(np.random.Philox(key=self._seed, counter=self._pool << 64))
-        size = self._global_batch * POOL_BATCHES
+        size = self._global_batch * self._pool_batches
         counts = rng.multinomial(size, self._probabilities)
         shard = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         row = np.empty(size, dtype=np.int64)
@@ -130,7 +132,7 @@ class PairSampler:
         self._reader.lengths(shard, row, lengths)
         # Sorted by length, equals in random order; then whole batches in random order.
         by_length = np.lexsort((rng.permutation(size), lengths.sum(axis=0)))
-        batches = by_length.reshape(POOL_BATCHES, self._global_batch)
+        batches = by_length.reshape(self._pool_batches, self._global_batch)
         rng.shuffle(batches)
         return [Rows(shard[b], row[b]) for b in batches], self._consumed + counts
 
@@ -243,7 +245,9 @@ class BatchStream:
         try:
             for rows, state in self._sampler:
                 mine = slice(self._ranks.rank, None, self._ranks.world)
-                batch = self._builder.build(Rows(rows.shard[mine], rows.row[mine]))
+                batch = self._builder.build(
+                    Rows(np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine]))
+                )
                 if self._ranks.device.type == "cuda":
                     batch = batch.pin_memory()
                 if not self._put((batch, state)):

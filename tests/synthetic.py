@@ -8,7 +8,7 @@ from pathlib import Path
 from ems_fast.corpus import BinaryCorpus, prepare
 from ems_fast.training.options import TrainOptions, split_options
 
-MEANINGS = 400
+MEANINGS = 60
 
 
 def word(language: str, meaning: int) -> str:
