@@ -328,13 +328,20 @@ def score_pairs(
             f"{len(target_sentences)} sentences, expected the same number, pairs in order"
         )
     pools = _pools(neighborhood)
+    # The different sentences only.
+    source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)
+    target_kept, target_of = np.unique(text_ids(target_sentences), return_inverse=True)
+    if margin != "absolute" and pools is None:
+        check_k(k, "different source sentences", len(source_kept))
+        check_k(k, "different target sentences", len(target_kept))
+    elif margin != "absolute" and pools is not None:
+        check_k(k, "different sentences in the source neighborhood", len(pools[0]))
+        check_k(k, "different sentences in the target neighborhood", len(pools[1]))
     source = encode_sentences(encoder, "source_sentences", source_sentences)
     target = encode_sentences(encoder, "target_sentences", target_sentences)
     if margin == "absolute":
         return pair_cosines(source, target)
     if pools is not None:
-        for side, pool in zip(("source", "target"), pools, strict=True):
-            check_k(k, f"different sentences in the {side} neighborhood", len(pool))
         return score_pair_vectors(
             source,
             target,
@@ -346,11 +353,6 @@ def score_pairs(
             device=device,
         )
     cosine = pair_cosines(source, target)
-    # The different sentences only, and so one pass of products for both directions.
-    source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)
-    target_kept, target_of = np.unique(text_ids(target_sentences), return_inverse=True)
-    check_k(k, "different source sentences", len(source_kept))
-    check_k(k, "different target sentences", len(target_kept))
     forward, backward = nearest_both(
         source[source_kept], target[target_kept], k, memory_bytes=memory_bytes, device=device
     )
@@ -422,10 +424,22 @@ def score_pair_vectors(
             source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device
         )
     else:
-        targets = target_vectors if target_pool is None else target_pool
-        sources = source_vectors if source_pool is None else source_pool
-        forward = nearest(source_vectors, targets, k, memory_bytes=memory_bytes, device=device)
-        backward = nearest(target_vectors, sources, k, memory_bytes=memory_bytes, device=device)
+        forward = nearest(
+            source_vectors,
+            target_vectors if target_pool is None else target_pool,
+            k,
+            memory_bytes=memory_bytes,
+            device=device,
+            names=("source_vectors", "target_pool"),
+        )
+        backward = nearest(
+            target_vectors,
+            source_vectors if source_pool is None else source_pool,
+            k,
+            memory_bytes=memory_bytes,
+            device=device,
+            names=("target_vectors", "source_pool"),
+        )
     return margin_scores(cosine, forward.mean_scores(), backward.mean_scores(), margin)
 
 

@@ -53,6 +53,7 @@ def nearest(
     *,
     memory_bytes: int = MEMORY_BYTES,
     device: torch.device | str = "cpu",
+    names: tuple[str, str] = ("queries", "items"),
 ) -> Neighbors:
     """Find the k items with the highest cosine for each query.
 
@@ -62,19 +63,20 @@ def nearest(
         k: neighbours a query, from 1 to m.
         memory_bytes: working memory beside the inputs and the result, as in `nearest_both`.
         device: where the products are computed.
+        names: what messages call the two.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; k out of range.
     """
-    check_pair("queries", queries, "items", items)
-    check_k(k, "items", len(items))
-    forward, _ = _search(queries, items, "queries", "items", k, None, memory_bytes, device)
+    check_pair(names[0], queries, names[1], items)
+    check_k(k, names[1], len(items))
+    forward, _ = _search(queries, items, names, k, None, memory_bytes, device)
     return forward
 
 
 def nearest_both(
-    source: Vectors,
-    target: Vectors,
+    source_vectors: Vectors,
+    target_vectors: Vectors,
     k: int,
     *,
     memory_bytes: int = MEMORY_BYTES,
@@ -88,23 +90,24 @@ def nearest_both(
     of an input is made, so memory-mapped arrays stay on disk.
 
     Args:
-        source: [n, D] of any float dtype; need not be normalised.
-        target: [m, D].
+        source_vectors: [n, D] of any float dtype; need not be normalised.
+        target_vectors: [m, D].
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
         device: where the products are computed.
 
     Returns:
-        The neighbours of the source vectors (rows of `target`) and of the target vectors (rows
-        of `source`).
+        The neighbours of the source vectors (rows of `target_vectors`), and those of the target
+        vectors (rows of `source_vectors`).
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; k out of range.
     """
-    check_pair("source", source, "target", target)
-    check_k(k, "source vectors", len(source))
-    check_k(k, "target vectors", len(target))
-    forward, backward = _search(source, target, "source", "target", k, k, memory_bytes, device)
+    names = ("source_vectors", "target_vectors")
+    check_pair(names[0], source_vectors, names[1], target_vectors)
+    check_k(k, "source vectors", len(source_vectors))
+    check_k(k, "target vectors", len(target_vectors))
+    forward, backward = _search(source_vectors, target_vectors, names, k, k, memory_bytes, device)
     assert backward is not None
     return forward, backward
 
@@ -162,8 +165,10 @@ def unit_rows(
     Raises:
         InputError: one of the rows is not finite.
     """
-    # A copy: the caller's array may be read-only, and stays as it is.
-    rows = torch.from_numpy(np.array(vectors[start:stop], dtype=np.float32, order="C")).to(device)
+    with np.errstate(over="ignore"):  # what overflows is reported below
+        # A copy: the caller's array may be read-only, and stays as it is.
+        copy = np.array(vectors[start:stop], dtype=np.float32, order="C")
+    rows = torch.from_numpy(copy).to(device)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (b, 1)
     finite = torch.isfinite(norms).flatten()
     if not bool(finite.all()):
@@ -196,8 +201,7 @@ def block_side(D: int, k: int, memory_bytes: int) -> int:
 def _search(
     source: Vectors,
     target: Vectors,
-    source_name: str,
-    target_name: str,
+    names: tuple[str, str],
     k: int,
     k_back: int | None,
     memory_bytes: int,
@@ -209,9 +213,9 @@ def _search(
     backward = None if k_back is None else _Best(m, k_back, device)
     scores = torch.empty(min(side, n) * min(side, m), dtype=torch.float32, device=device)
     for i, i_end in blocks(n, side):
-        queries = unit_rows(source_name, source, i, i_end, device)  # (b, D)
+        queries = unit_rows(names[0], source, i, i_end, device)  # (b, D)
         for j, j_end in blocks(m, side):
-            items = unit_rows(target_name, target, j, j_end, device)  # (c, D)
+            items = unit_rows(names[1], target, j, j_end, device)  # (c, D)
             block = scores[: (i_end - i) * (j_end - j)].view(i_end - i, j_end - j)
             torch.mm(queries, items.T, out=block)  # (b, c)
             forward.merge(i, j, *_top_of_rows(block, k))

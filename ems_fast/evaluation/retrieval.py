@@ -235,6 +235,7 @@ def nearest_examples(
         encode_sentences(encoder, "queries", queries),
         encode_sentences(encoder, "sentences", texts),
         n,
+        names=("queries", "different sentences"),
     )
     return [
         Example(query, tuple(texts[j] for j in indices), tuple(map(float, scores)))

@@ -109,12 +109,12 @@ def _recognize(folder: Path, path: Path) -> list[_Candidate]:
     splits: dict[str, dict[str, Path]] = defaultdict(dict)
     parallel: dict[str, dict[str, Path]] = defaultdict(dict)
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
-        if match := _PAIR_IN_NAME.match(file.name):
-            if match["side"] in (match["first"], match["second"]):
-                sides[match["name"], match["first"], match["second"]][match["side"]] = file
-        elif match := _TSV.match(file.name):
+        if match := _TSV.match(file.name):
             if is_language(match["first"]) and is_language(match["second"]):
                 found.append(_tsv(match, file))
+        elif match := _PAIR_IN_NAME.match(file.name):
+            if match["side"] in (match["first"], match["second"]):
+                sides[match["name"], match["first"], match["second"]][match["side"]] = file
         elif match := _SCRIPT_IN_NAME.match(file.name):
             splits[match["split"]][f"{match['code']}_{match['script']}"] = file
         elif (match := _SUFFIX.match(file.name)) and is_language(match["code"]):
