@@ -139,7 +139,7 @@ def _evaluate(subparsers: Any) -> None:
 def _add_two_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="text file, one sentence a line")
     parser.add_argument("target", type=Path, help="text file, one sentence a line")
-    parser.add_argument("output", type=Path, help="TSV file: score, source, target")
+    parser.add_argument("output", type=Path, help="TSV file: source, target, score")
     _add_model(parser)
     parser.add_argument("--k", type=int, default=4, help="neighbours that the margin considers")
     parser.add_argument("--margin", choices=("ratio", "distance", "absolute"), default="ratio")

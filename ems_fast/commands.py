@@ -173,7 +173,7 @@ def score(
     )
     with replacing(output) as path, path.open("w", encoding="utf-8") as file:
         for value, a, b in zip(scores.tolist(), sources, targets, strict=True):
-            file.write(f"{value:.4f}\t{a}\t{b}\n")
+            file.write(f"{a}\t{b}\t{value:.6f}\n")
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
 
 
