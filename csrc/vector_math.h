@@ -83,13 +83,11 @@ EMS_INLINE double vexp(double x) {
   return x > 709.43613 ? __builtin_inf() : low;
 }
 
-// bfloat16: the upper half of a float.
-struct bfloat16 {
-  std::uint16_t bits;
-};
+// bfloat16: the upper half of a float. An enumeration, since loops over a struct do not vectorise.
+enum class bfloat16 : std::uint16_t {};
 
 EMS_INLINE float widen(bfloat16 x) {
-  return bits_to_float(static_cast<std::uint32_t>(x.bits) << 16);
+  return bits_to_float(static_cast<std::uint32_t>(x) << 16);
 }
 EMS_INLINE float widen(float x) { return x; }
 EMS_INLINE double widen(double x) { return x; }
@@ -98,7 +96,7 @@ EMS_INLINE double widen(double x) { return x; }
 EMS_INLINE void narrow(bfloat16& out, float x) {
   const std::uint32_t u = float_to_bits(x);
   const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  out.bits = static_cast<std::uint16_t>(x != x ? 0x7fc0u : rounded);
+  out = static_cast<bfloat16>(x != x ? 0x7fc0u : rounded);
 }
 EMS_INLINE void narrow(float& out, float x) { out = x; }
 EMS_INLINE void narrow(double& out, double x) { out = x; }
