@@ -4,11 +4,15 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "bag_of_words.h"
 #include "isa.h"
+#include "xtr.h"
 
 namespace py = pybind11;
 
@@ -37,9 +41,101 @@ void bind_isa(py::module_& m) {
   m.def("openmp_max_threads", [] { return omp_get_max_threads(); });
 }
 
+// An address, 0 for "not given".
+using Address = std::uintptr_t;
+template <typename T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void bind_bag_of_words(py::module_& m) {
+  m.def("bag_of_words",
+        [](Address indptr, Address indices, Address weights, Address ids, Address begins,
+           Address lengths, std::int64_t stride, std::int64_t B, std::int64_t vocabulary,
+           int weighting, bool wide_ids) {
+          py::gil_scoped_release release;
+          const auto count = [&](auto* typed_ids) {
+            const ems::BagResult result = ems::bag_of_words(
+                at<std::int64_t>(indptr), at<std::int64_t>(indices), at<float>(weights), typed_ids,
+                at<const std::int64_t>(begins), at<const std::int64_t>(lengths), stride, B,
+                vocabulary, static_cast<ems::Weighting>(weighting));
+            return std::tuple(result.entries, result.bad_row, result.bad_position);
+          };
+          return wide_ids ? count(at<const std::int64_t>(ids)) : count(at<const std::int32_t>(ids));
+        });
+}
+
+void bind_xtr(py::module_& m) {
+  using py::gil_scoped_release;
+  const auto release = py::call_guard<gil_scoped_release>();
+  m.def("xtr_softmax",
+        [](Address z, Address shift, Address total, Address rescale, Address bias, int dtype,
+           std::int64_t n, std::int64_t B, int threads) {
+          ems::active_xtr_table().kernels[dtype].softmax(at<void>(z), at<void>(shift),
+                                                         at<double>(total), at<void>(rescale),
+                                                         at<void>(bias), n, B, threads);
+        }, release);
+  m.def("xtr_probabilities",
+        [](Address z, Address logsumexp, Address bias, int dtype, std::int64_t n, std::int64_t B,
+           int threads) {
+          ems::active_xtr_table().kernels[dtype].probabilities(at<void>(z), at<void>(logsumexp),
+                                                               at<void>(bias), n, B, threads);
+        }, release);
+  m.def("xtr_collect",
+        [](Address words, Address rows, Address values, Address e, Address threshold, int dtype,
+           std::int64_t count, std::int64_t capacity, std::int64_t first_word, std::int64_t n,
+           std::int64_t B, int threads) {
+          return ems::active_xtr_table().kernels[dtype].collect(
+              at<std::int32_t>(words), at<std::int32_t>(rows), at<void>(values), at<void>(e),
+              at<void>(threshold), count, capacity, first_word, n, B, threads);
+        }, release);
+  m.def("xtr_accumulate",
+        [](Address out, Address in, int dtype, bool add, std::int64_t size, int threads) {
+          ems::active_xtr_table().kernels[dtype].accumulate(at<void>(out), at<void>(in), add, size,
+                                                            threads);
+        }, release);
+  m.def("xtr_gather",
+        [](Address out, Address mass, Address entropy, Address indptr, Address indices, Address q,
+           Address weight, int dtype, std::int64_t B, std::int64_t D, int threads) {
+          ems::active_xtr_table().kernels[dtype].gather(
+              at<void>(out), at<double>(mass), at<double>(entropy), at<std::int64_t>(indptr),
+              at<std::int64_t>(indices), at<float>(q), at<void>(weight), B, D, threads);
+        }, release);
+  m.def("xtr_gather_by_word",
+        [](Address out, Address wordptr, Address rows, Address values, Address weight, int dtype,
+           std::int64_t V, std::int64_t D, int threads) {
+          ems::active_xtr_table().kernels[dtype].gather_by_word(
+              at<void>(out), at<std::int64_t>(wordptr), at<std::int32_t>(rows), at<void>(values),
+              at<void>(weight), V, D, threads);
+        }, release);
+  m.def("xtr_scatter",
+        [](Address out, Address wordptr, Address rows, Address values, Address scale,
+           Address hidden, bool wide, std::int64_t n, std::int64_t D, int threads) {
+          const auto run = [&](auto* kernel, auto zero) {
+            using T = decltype(zero);
+            kernel(at<T>(out), at<std::int64_t>(wordptr), at<std::int32_t>(rows), at<T>(values),
+                   at<T>(scale), at<T>(hidden), n, D, threads);
+          };
+          const ems::XtrScatter& scatter = ems::active_xtr_table().scatter;
+          wide ? run(scatter.float64, 0.0) : run(scatter.float32, 0.0f);
+        }, release);
+  m.def("xtr_transpose",
+        [](Address wordptr, Address rows, Address values, Address indptr, Address indices,
+           Address q, bool wide, std::int64_t B, std::int64_t V) {
+          const auto run = [&](auto zero) {
+            ems::xtr_transpose(at<std::int64_t>(wordptr), at<std::int32_t>(rows),
+                               at<decltype(zero)>(values), at<std::int64_t>(indptr),
+                               at<std::int64_t>(indices), at<float>(q), B, V);
+          };
+          wide ? run(0.0) : run(0.0f);
+        }, release);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of ems-fast.";
   bind_isa(m);
+  bind_bag_of_words(m);
+  bind_xtr(m);
 }

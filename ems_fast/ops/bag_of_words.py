@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import InputError
+from ems_fast.ops.native import kernels
 
 Weighting = Literal["count", "distinct", "released"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
@@ -39,45 +40,180 @@ class BagOfWords:
 
     @classmethod
     def from_packed(
-        cls, ids: Tensor, offsets: Tensor, weighting: Weighting = "count"
+        cls,
+        ids: Tensor,
+        offsets: Tensor,
+        weighting: Weighting = "count",
+        *,
+        vocab_size: int | None = None,
     ) -> BagOfWords:
         """Count the tokens of B packed sentences.
 
         Args:
             ids: int32 or int64 [N], the sentences' tokens one after another.
-            offsets: int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i + 1]]``.
+            offsets: int32 or int64 [B + 1], ascending; sentence i is
+                ``ids[offsets[i]:offsets[i + 1]]``.
             weighting: ``count``: n_w / T, a distribution; ``distinct``: 1 / (number of distinct
                 tokens); ``released``: 1 / T for each distinct token, as the authors' released
                 code has it, which sums to less than 1 when a token repeats.
+            vocab_size: V; then ids must be below it. They may never be negative.
+
+        Raises:
+            InputError: shapes, dtypes, offsets or ids that do not fit; the message says where.
         """
+        _check_ids(ids, dim=1)
+        _check_integers("offsets", offsets)
+        if offsets.dim() != 1 or offsets.numel() == 0:
+            raise InputError(
+                f"offsets: shape {tuple(offsets.shape)}, expected [B + 1], one more than sentences"
+            )
+        offsets = offsets.to(torch.int64).contiguous()
+        if int(offsets[0]) < 0 or int(offsets[-1]) > ids.numel() or bool((offsets.diff() < 0).any()):
+            raise InputError(
+                f"offsets: must ascend from at least 0 to at most the {ids.numel()} tokens of ids, "
+                f"got {int(offsets[0])} to {int(offsets[-1])}"
+                + (", not ascending" if bool((offsets.diff() < 0).any()) else "")
+            )
+        room = int(offsets[-1] - offsets[0])
+        return cls._count(ids, offsets, None, 0, offsets.numel() - 1, room, weighting, vocab_size)
+
+    @classmethod
+    def from_padded(
+        cls,
+        ids: Tensor,
+        lengths: Tensor,
+        weighting: Weighting = "count",
+        *,
+        vocab_size: int | None = None,
+    ) -> BagOfWords:
+        """Count the tokens of B padded sentences.
+
+        Args:
+            ids: int32 or int64 [B, T].
+            lengths: int32 or int64 [B]; only the first ``lengths[i]`` tokens of row i count.
+            weighting: as in `from_packed`.
+            vocab_size: as in `from_packed`.
+
+        Raises:
+            InputError: shapes, dtypes, lengths or ids that do not fit; the message says where.
+        """
+        _check_ids(ids, dim=2)
+        _check_integers("lengths", lengths)
+        B, T = ids.shape
+        if lengths.shape != (B,):
+            raise InputError(
+                f"lengths: shape {tuple(lengths.shape)}, expected [{B}], one per row of ids"
+            )
+        lengths = lengths.to(torch.int64).contiguous()
+        wrong = (lengths < 0) | (lengths > T)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0, 0])
+            raise InputError(
+                f"lengths: row {row} has length {int(lengths[row])}, expected 0 to T = {T}"
+            )
+        return cls._count(ids, None, lengths, T, B, int(lengths.sum()), weighting, vocab_size)
+
+    @classmethod
+    def _count(
+        cls,
+        ids: Tensor,
+        begins: Tensor | None,
+        lengths: Tensor | None,
+        stride: int,
+        B: int,
+        room: int,
+        weighting: Weighting,
+        vocab_size: int | None,
+    ) -> BagOfWords:
         if weighting not in WEIGHTINGS:
             raise InputError(
                 f"weighting: got {weighting!r}, expected one of "
                 f"{', '.join(map(repr, WEIGHTINGS))}"
             )
-        B = offsets.numel() - 1
-        lengths = offsets.diff()
-        rows = torch.repeat_interleave(torch.arange(B), lengths)
-        keys = torch.stack([rows, ids.long()])
-        unique, counts = torch.unique(keys, dim=1, return_counts=True)
-        distinct = torch.bincount(unique[0], minlength=B)
-        indptr = torch.zeros(B + 1, dtype=torch.int64)
-        indptr[1:] = distinct.cumsum(0)
-        row = unique[0]
-        if weighting == "count":
-            weights = counts.double() / lengths[row]
-        elif weighting == "distinct":
-            weights = 1.0 / distinct[row].double()
-        else:
-            weights = 1.0 / lengths[row].double()
-        return cls(indptr, unique[1].contiguous(), weights.float())
+        if vocab_size is not None and vocab_size < 1:
+            raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")
+        ids = ids.contiguous()
+        indptr = torch.empty(B + 1, dtype=torch.int64)
+        indices = torch.empty(room, dtype=torch.int64)
+        weights = torch.empty(room, dtype=torch.float32)
+        entries, row, position = kernels().bag_of_words(
+            indptr.data_ptr(),
+            indices.data_ptr(),
+            weights.data_ptr(),
+            ids.data_ptr(),
+            0 if begins is None else begins.data_ptr(),
+            0 if lengths is None else lengths.data_ptr(),
+            stride,
+            B,
+            -1 if vocab_size is None else vocab_size,
+            WEIGHTINGS.index(weighting),
+            ids.dtype == torch.int64,
+        )
+        if entries < 0:
+            at = (int(begins[row]) if begins is not None else row * stride) + position
+            allowed = "0 or more" if vocab_size is None else f"0 to {vocab_size - 1}"
+            raise InputError(
+                f"ids: sentence {row} has id {int(ids.view(-1)[at])} at position {position}, "
+                f"expected {allowed}"
+            )
+        if entries < room:  # Do not hold on to the room of repeated tokens.
+            indices, weights = indices[:entries].clone(), weights[:entries].clone()
+        return cls(indptr, indices, weights)
 
-    @classmethod
-    def from_padded(
-        cls, ids: Tensor, lengths: Tensor, weighting: Weighting = "count"
-    ) -> BagOfWords:
-        """Count the tokens of B padded sentences: ids [B, T], of which row i has ``lengths[i]``."""
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64)
-        offsets[1:] = lengths.cumsum(0)
-        return cls.from_packed(ids[mask], offsets, weighting)
+    def check(self, vocab_size: int) -> None:
+        """Raise `InputError` unless this is a valid CSR matrix over `vocab_size` tokens.
+
+        What `from_packed` and `from_padded` return with the same `vocab_size` always is.
+        """
+        for name, tensor, dtype in (
+            ("indptr", self.indptr, torch.int64),
+            ("indices", self.indices, torch.int64),
+            ("weights", self.weights, torch.float32),
+        ):
+            if tensor.dtype != dtype or tensor.dim() != 1:
+                raise InputError(
+                    f"targets.{name}: {str(tensor.dtype)[6:]} {list(tensor.shape)}, expected a "
+                    f"vector of {str(dtype)[6:]}"
+                )
+        K = self.indices.numel()
+        if self.weights.numel() != K:
+            raise InputError(f"targets.weights: {self.weights.numel()} for {K} indices")
+        if self.indptr.numel() == 0:
+            raise InputError("targets.indptr: empty, expected B + 1 positions")
+        if (
+            int(self.indptr[0]) != 0
+            or int(self.indptr[-1]) != K
+            or bool((self.indptr.diff() < 0).any())
+        ):
+            raise InputError(
+                f"targets.indptr: must ascend from 0 to the {K} entries, "
+                f"got {int(self.indptr[0])} to {int(self.indptr[-1])}"
+            )
+        if K == 0:
+            return
+        low, high = (int(x) for x in self.indices.aminmax())
+        if low < 0 or high >= vocab_size:
+            raise InputError(
+                f"targets.indices: id {low if low < 0 else high} is outside of the vocabulary, "
+                f"expected 0 to {vocab_size - 1} (the rows of weight)"
+            )
+        least, most = (float(x) for x in self.weights.aminmax())
+        if not (least >= 0 and most < float("inf")):
+            bad = least if not least >= 0 else most
+            raise InputError(f"targets.weights: {bad}, expected finite and non-negative weights")
+
+
+def _check_integers(name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in (torch.int32, torch.int64):
+        raise InputError(f"{name}: dtype {str(tensor.dtype)[6:]}, expected int32 or int64")
+    if tensor.device.type != "cpu":
+        raise InputError(
+            f"{name}: on {tensor.device}, expected a CPU tensor: count there, then use .to(device)"
+        )
+
+
+def _check_ids(ids: Tensor, dim: int) -> None:
+    _check_integers("ids", ids)
+    if ids.dim() != dim:
+        expected = "[N] packed tokens" if dim == 1 else "[B, T] padded tokens"
+        raise InputError(f"ids: shape {tuple(ids.shape)}, expected {expected}")

@@ -1,0 +1,32 @@
+// Bags of words in compressed-sparse-row form, counted from sentences' tokens.
+#pragma once
+
+#include <cstdint>
+
+namespace ems {
+
+enum class Weighting : int {
+  count = 0,     // n_w / T
+  distinct = 1,  // 1 / (number of distinct tokens)
+  released = 2,  // 1 / T for each distinct token
+};
+
+struct BagResult {
+  std::int64_t entries;   // K, or -1 if an id is out of range
+  std::int64_t bad_row;   // where that id is
+  std::int64_t bad_position;
+};
+
+// Row i holds ids[begins[i] .. begins[i] + lengths[i]). Packed sentences: begins = offsets;
+// padded ones: begins = nullptr and row i starts at i * stride; without lengths, row i of packed
+// sentences ends where the next begins.
+// indptr [B + 1]; indices and weights have room for every token and get K entries, ids ascending.
+// An id must be in [0, vocabulary); vocabulary < 0 means that only its sign is checked.
+// Id is uint16_t, uint32_t, int32_t or int64_t. Touches no Python object: callable without the GIL.
+template <typename Id>
+BagResult bag_of_words(std::int64_t* indptr, std::int64_t* indices, float* weights, const Id* ids,
+                       const std::int64_t* begins, const std::int64_t* lengths,
+                       std::int64_t stride, std::int64_t B, std::int64_t vocabulary,
+                       Weighting weighting) noexcept;
+
+}  // namespace ems

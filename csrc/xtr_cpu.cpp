@@ -1,0 +1,253 @@
+#include "xtr.h"
+
+#include <cstdlib>
+
+#include "vector_math.h"
+
+namespace ems {
+namespace {
+
+// A tile of a chunk: SLAB words x TILE rows. Small enough for L1, with so many tiles that a few
+// dozen threads have work. Partial sums belong to slabs and are added in their order, so that a
+// result does not depend on the number of threads.
+constexpr std::int64_t SLAB = 128;
+constexpr std::int64_t TILE = 64;
+
+template <typename T> struct Sum { using type = float; };
+template <> struct Sum<double> { using type = double; };
+template <typename T> using sum_t = typename Sum<T>::type;
+
+EMS_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+template <typename T>
+void tile_max(sum_t<T>* out, const T* z, const sum_t<T>* bias, std::int64_t words, std::int64_t B,
+              std::int64_t width) {
+  for (std::int64_t j = 0; j < width; ++j) out[j] = -__builtin_inf();
+  for (std::int64_t v = 0; v < words; ++v) {
+    const T* row = z + v * B;
+    const sum_t<T> add = bias ? bias[v] : 0;
+#pragma omp simd
+    for (std::int64_t j = 0; j < width; ++j) {
+      const sum_t<T> x = widen(row[j]) + add;
+      out[j] = x > out[j] ? x : out[j];
+    }
+  }
+}
+
+template <typename T>
+void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
+              std::int64_t words, std::int64_t B, std::int64_t width) {
+  sum_t<T> local_shift[TILE], local_sum[TILE];
+  for (std::int64_t j = 0; j < width; ++j) {
+    local_shift[j] = shift[j];
+    local_sum[j] = 0;
+  }
+  for (std::int64_t v = 0; v < words; ++v) {
+    T* row = z + v * B;
+    const sum_t<T> add = bias ? bias[v] : 0;
+#pragma omp simd
+    for (std::int64_t j = 0; j < width; ++j) {
+      const sum_t<T> e = vexp(widen(row[j]) + add - local_shift[j]);
+      local_sum[j] += e;
+      narrow(row[j], e);
+    }
+  }
+  if (out)
+    for (std::int64_t j = 0; j < width; ++j) out[j] = local_sum[j];
+}
+
+template <typename T>
+void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* bias_,
+             std::int64_t n, std::int64_t B, int threads) {
+  using S = sum_t<T>;
+  T* z = static_cast<T*>(z_);
+  S* shift = static_cast<S*>(shift_);
+  S* rescale = static_cast<S*>(rescale_);
+  const S* bias = static_cast<const S*>(bias_);
+  const std::int64_t slabs = (n + SLAB - 1) / SLAB, tiles = (B + TILE - 1) / TILE;
+  S* partial = static_cast<S*>(std::malloc(sizeof(S) * slabs * B));
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < slabs * tiles; ++i) {
+      const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
+      tile_max(partial + i / tiles * B + b, z + v * B + b, bias ? bias + v : nullptr,
+               smaller(SLAB, n - v), B, smaller(TILE, B - b));
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      const std::int64_t end = smaller((tile + 1) * TILE, B);
+      for (std::int64_t b = tile * TILE; b < end; ++b) {
+        S largest = shift[b];
+        for (std::int64_t slab = 0; slab < slabs; ++slab) {
+          const S x = partial[slab * B + b];
+          largest = x > largest ? x : largest;
+        }
+        // Equal also while both are -inf, where their difference would be NaN.
+        rescale[b] = largest == shift[b] ? S(1) : vexp(shift[b] - largest);
+        shift[b] = largest;
+      }
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < slabs * tiles; ++i) {
+      const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
+      tile_exp(partial + i / tiles * B + b, z + v * B + b, shift + b, bias ? bias + v : nullptr,
+               smaller(SLAB, n - v), B, smaller(TILE, B - b));
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      const std::int64_t end = smaller((tile + 1) * TILE, B);
+      for (std::int64_t b = tile * TILE; b < end; ++b) {
+        double sum = total[b] * static_cast<double>(rescale[b]);
+        for (std::int64_t slab = 0; slab < slabs; ++slab)
+          sum += static_cast<double>(partial[slab * B + b]);
+        total[b] = sum;
+      }
+    }
+  }
+  std::free(partial);
+}
+
+template <typename T>
+void probabilities(void* z_, const void* logsumexp_, const void* bias_, std::int64_t n,
+                   std::int64_t B, int threads) {
+  T* z = static_cast<T*>(z_);
+  const sum_t<T>* logsumexp = static_cast<const sum_t<T>*>(logsumexp_);
+  const sum_t<T>* bias = static_cast<const sum_t<T>*>(bias_);
+  const std::int64_t slabs = (n + SLAB - 1) / SLAB, tiles = (B + TILE - 1) / TILE;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t i = 0; i < slabs * tiles; ++i) {
+    const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
+    tile_exp<T>(nullptr, z + v * B + b, logsumexp + b, bias ? bias + v : nullptr,
+                smaller(SLAB, n - v), B, smaller(TILE, B - b));
+  }
+}
+
+template <typename T>
+std::int64_t collect(std::int32_t* words, std::int32_t* rows, void* values_, const void* e_,
+                     const void* threshold_, std::int64_t count, std::int64_t capacity,
+                     std::int64_t first_word, std::int64_t n, std::int64_t B, int threads) {
+  using S = sum_t<T>;
+  const T* e = static_cast<const T*>(e_);
+  const S* threshold = static_cast<const S*>(threshold_);
+  S* values = static_cast<S*>(values_);
+  // Counted first, so that every word knows where its entries go and threads need no lock.
+  std::int64_t* start = static_cast<std::int64_t*>(std::malloc(sizeof(std::int64_t) * (n + 1)));
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t v = 0; v < n; ++v) {
+    const T* row = e + v * B;
+    std::int32_t found = 0;
+#pragma omp simd reduction(+ : found)
+    for (std::int64_t b = 0; b < B; ++b) found += widen(row[b]) > threshold[b] ? 1 : 0;
+    start[v + 1] = found;
+  }
+  start[0] = count;
+  for (std::int64_t v = 0; v < n; ++v) start[v + 1] += start[v];
+  const std::int64_t total = start[n];
+  if (total <= capacity) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (std::int64_t v = 0; v < n; ++v) {
+      if (start[v] == start[v + 1]) continue;
+      const T* row = e + v * B;
+      std::int64_t k = start[v];
+      for (std::int64_t b = 0; b < B; ++b) {
+        const S x = widen(row[b]);
+        if (x > threshold[b]) {
+          words[k] = static_cast<std::int32_t>(first_word + v);
+          rows[k] = static_cast<std::int32_t>(b);
+          values[k++] = x;
+        }
+      }
+    }
+  }
+  std::free(start);
+  return total <= capacity ? total : capacity + 1;
+}
+
+template <typename T>
+void accumulate(void* out_, const void* in_, bool add, std::int64_t size, int threads) {
+  sum_t<T>* out = static_cast<sum_t<T>*>(out_);
+  const T* in = static_cast<const T*>(in_);
+  if (add) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (std::int64_t i = 0; i < size; ++i) out[i] += widen(in[i]);
+  } else {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (std::int64_t i = 0; i < size; ++i) out[i] = widen(in[i]);
+  }
+}
+
+template <typename S, typename T>
+EMS_INLINE void add_scaled(S* out, const T* in, S scale, std::int64_t size) {
+#pragma omp simd
+  for (std::int64_t d = 0; d < size; ++d) out[d] += scale * widen(in[d]);
+}
+
+template <typename T>
+void gather(void* out_, double* mass, double* entropy, const std::int64_t* indptr,
+            const std::int64_t* indices, const float* q, const void* weight_, std::int64_t B,
+            std::int64_t D, int threads) {
+  using S = sum_t<T>;
+  S* out = static_cast<S*>(out_);
+  const T* weight = static_cast<const T*>(weight_);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
+  for (std::int64_t b = 0; b < B; ++b) {
+    S* row = out + b * D;
+    for (std::int64_t d = 0; d < D; ++d) row[d] = 0;
+    double sum = 0, information = 0;
+    for (std::int64_t k = indptr[b]; k < indptr[b + 1]; ++k) {
+      const double p = q[k];
+      sum += p;
+      information += p > 0 ? p * __builtin_log(p) : 0;
+      add_scaled(row, weight + indices[k] * D, static_cast<S>(p), D);
+    }
+    mass[b] = sum;
+    entropy[b] = information;
+  }
+}
+
+template <typename T>
+void gather_by_word(void* out_, const std::int64_t* wordptr, const std::int32_t* rows,
+                    const void* values_, const void* weight_, std::int64_t V, std::int64_t D,
+                    int threads) {
+  using S = sum_t<T>;
+  S* out = static_cast<S*>(out_);
+  const S* values = static_cast<const S*>(values_);
+  const T* weight = static_cast<const T*>(weight_);
+  // Threads own columns: a row of weight is read once while out, far smaller, stays in cache.
+  const std::int64_t width = smaller(((D + threads - 1) / threads + 15) / 16 * 16, 512);
+  const std::int64_t slices = (D + width - 1) / width;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t slice = 0; slice < slices; ++slice) {
+    const std::int64_t d = slice * width, size = smaller(width, D - d);
+    for (std::int64_t word = 0; word < V; ++word)
+      for (std::int64_t k = wordptr[word]; k < wordptr[word + 1]; ++k)
+        add_scaled(out + rows[k] * D + d, weight + word * D + d, values[k], size);
+  }
+}
+
+template <typename S>
+void scatter(S* out, const std::int64_t* wordptr, const std::int32_t* rows, const S* values,
+             const S* scale, const S* hidden, std::int64_t n, std::int64_t D, int threads) {
+  // Frequent words are neighbours in most vocabularies: hand out few words at a time.
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
+  for (std::int64_t v = 0; v < n; ++v)
+    for (std::int64_t k = wordptr[v]; k < wordptr[v + 1]; ++k)
+      add_scaled(out + v * D, hidden + rows[k] * D, values[k] * scale[rows[k]], D);
+}
+
+template <typename T>
+constexpr XtrKernels make_kernels() {
+  return {softmax<T>,    probabilities<T>, collect<T>,
+          accumulate<T>, gather<T>,        gather_by_word<T>};
+}
+
+}  // namespace
+
+namespace EMS_ISA {
+const XtrTable xtr_table = {
+    {make_kernels<float>(), make_kernels<double>(), make_kernels<bfloat16>()},
+    {scatter<float>, scatter<double>}};
+}
+
+}  // namespace ems

@@ -1,0 +1,580 @@
+"""XTR's loss around chunked matrix products: what `impl="fused"` runs.
+
+With z = h Wᵀ + bias and p = softmax(z), the gradient splits into a dense and a sparse part,
+
+    dh = g (s p W − q W),   dW = pᵀ (g s h) − qᵀ (g h),   s = Σ_w q_w, g the row's upstream gradient.
+
+The vocabulary is worked through in chunks. Forward makes a chunk of logits with one product, turns
+it in place into e = exp(z − m), where m is the row's largest logit so far, and while the chunk is
+hot adds eᵀ W to dh; when m grows, what was added before is scaled down, as in an online softmax.
+Backward needs one product more, dW = eᵀ h', because all that was not known in forward is a factor
+per row and is folded into h' = g s exp(m − logsumexp) h. So logits are exponentiated once and
+written once, W is read in forward only, and the three products are the only ones, 6·B·D·V
+operations. Chunks that do not fit the workspace budget are made again in backward, which costs a
+fourth product for them. The sparse part never passes through a matrix product: q W is gathered and
+qᵀ h is scattered in float32.
+
+With a gradient filter, forward collects the entries of e that can still exceed the threshold, and
+both dense products of the gradient become sparse ones. Where too many remain, the exact way is
+taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ems_fast.errors import BackendError, InputError
+from ems_fast.ops import workspace
+from ems_fast.ops.bag_of_words import BagOfWords
+from ems_fast.ops.native import kernels, num_threads
+
+# A chunk of logits of about this size is still in cache when it is read back.
+CHUNK_BYTES = 4 << 20
+CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 4096
+# Above this share of all entries, sparse products lose to dense ones.
+FILTER_DENSITY = 0.04
+
+_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+
+
+def _bfloat16_products_are_fast() -> bool:
+    """Whether this processor multiplies bfloat16 matrices natively."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return any(bool(getattr(torch.cpu, name)()) for name in probes if hasattr(torch.cpu, name))
+
+
+_FAST_BFLOAT16 = _bfloat16_products_are_fast()
+
+
+def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
+    """The dtype that the large products are computed in: autocast's, else that of the inputs."""
+    device = hidden.device.type
+    dtype = hidden.dtype
+    autocast = torch.is_autocast_enabled(device)
+    if autocast and dtype != torch.float64 and weight.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    if hidden.dtype != weight.dtype:
+        raise InputError(
+            f"weight: dtype {str(weight.dtype)[6:]}, expected hidden's {str(dtype)[6:]}"
+        )
+    return dtype
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _chunk_words(B: int, V: int, itemsize: int) -> int:
+    """Words per chunk, from the batch alone: never from the ratio of V to D."""
+    words = CHUNK_BYTES // (max(B, 1) * itemsize) // 64 * 64
+    return min(max(words, CHUNK_WORDS_MIN), CHUNK_WORDS_MAX, V)
+
+
+def _kept_words(B: int, V: int, itemsize: int, chunk: int, budget: int) -> int:
+    """Words whose exponentials fit the budget; whole chunks, or all."""
+    if B * V * itemsize <= budget:
+        return V
+    return budget // (max(B, 1) * chunk * itemsize) * chunk
+
+
+def _filter_capacity(B: int, V: int, gradient_filter: float) -> int:
+    return int(B * V * FILTER_DENSITY) if gradient_filter > 0 else 0
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class _Products:
+    """The matrix products of one call: chunks of W in their dtype, sums in float32 (float64)."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
+        self.dtype, self.sum_dtype = dtype, _sum_dtype(dtype)
+        if dtype == torch.bfloat16 and not _FAST_BFLOAT16:
+            # The same roundings of the inputs, in products that this processor is good at.
+            self.dtype = torch.float32
+        self.rounded = dtype
+        self.weight = weight.contiguous()
+        self.hidden = hidden.to(dtype).to(self.dtype).contiguous()  # (B, D)
+        self.hidden_sum = self.hidden.to(self.sum_dtype)  # (B, D)
+        self.B, self.D, self.V = *hidden.shape, weight.shape[0]
+        self.chunk = _chunk_words(self.B, self.V, dtype.itemsize)
+        self.threads = num_threads()
+        self.device = hidden.device
+        self._cast: Tensor | None = None
+        self._product: Tensor | None = None
+
+    def chunks(self) -> list[tuple[int, int]]:
+        return [(v, min(v + self.chunk, self.V)) for v in range(0, self.V, self.chunk)]
+
+    def scratch(self, dtype: torch.dtype, columns: int) -> Tensor:
+        return workspace.empty((self.chunk, columns), dtype, self.device)
+
+    def weight_chunk(self, begin: int, end: int) -> Tensor:
+        """Words begin:end of W in the products' dtype; valid until the next call."""
+        rows = self.weight[begin:end]
+        if rows.dtype == self.dtype == self.rounded:
+            return rows
+        if self._cast is None:
+            self._cast = self.scratch(self.dtype, self.D)
+        cast = self._cast[: end - begin]
+        # Two roundings only where the products' dtype is wider than what autocast asked for.
+        cast.copy_(rows if self.dtype == self.rounded else rows.to(self.rounded))
+        return cast
+
+    def logits(self, out: Tensor, weight: Tensor) -> None:
+        """Out [n, B] = W hᵀ."""
+        torch.mm(weight, self.hidden.T, out=out)
+
+    def add(self, out: Tensor, a: Tensor, b: Tensor, *, keep: bool) -> None:
+        """Out = a b, or out += a b, where out is float32 (float64) whatever a and b are."""
+        if out.dtype == self.dtype:
+            if keep:
+                out.addmm_(a, b)
+            else:
+                torch.mm(a, b, out=out)
+            return
+        n, columns = out.shape
+        if self._product is None or self._product.numel() < n * columns:
+            self._product = workspace.empty((n * columns,), self.dtype, self.device)
+        product = self._product[: n * columns].view(n, columns)
+        torch.mm(a, b, out=product)
+        kernels().xtr_accumulate(
+            out.data_ptr(), product.data_ptr(), _DTYPES[self.dtype], keep, n * columns, self.threads
+        )
+
+
+def _wordptr(words: Tensor, V: int) -> Tensor:
+    """Where each word's entries begin, for entries sorted by word."""
+    return torch.searchsorted(words, torch.arange(V + 1, dtype=words.dtype, device=words.device))
+
+
+def _exponentials(
+    p: _Products, out: Tensor, weight: Tensor, shift: Tensor, bias: Tensor | None
+) -> None:
+    """Out [n, B] = exp(z − shift), made anew."""
+    p.logits(out, weight)
+    kernels().xtr_probabilities(
+        out.data_ptr(), shift.data_ptr(), _address(bias), _DTYPES[p.dtype], *out.shape, p.threads
+    )
+
+
+@torch.library.custom_op("ems_fast::xtr_forward", mutates_args=())
+def xtr_forward(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indptr: Tensor,
+    indices: Tensor,
+    q: Tensor,
+    dtype: torch.dtype,
+    need_hidden: bool,
+    need_weight: bool,
+    gradient_filter: float,
+    workspace_bytes: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The rows' losses and what backward needs, sums in float32 (float64 for float64).
+
+    Returns:
+        loss [B]; logsumexp [B]; mass [B] = Σ q; the gradient of hidden [B, D] for an upstream
+        gradient of 1; kept [R, B] = exp(z − shift) of the first R words; shifts [chunks, B]; of the
+        filter's n entries, sorted by word: words, rows and probabilities [capacity]; n [1], −1
+        where the exact gradient is needed.
+    """
+    BagOfWords(indptr, indices, q).check(weight.shape[0])
+    k, p = kernels(), _Products(hidden, weight, dtype)
+    B, D, V = p.B, p.D, p.V
+    indptr, indices, q = indptr.contiguous(), indices.contiguous(), q.contiguous()
+    bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
+    sizes = _saved_sizes(B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes)
+    R, n_chunks, capacity = sizes
+    kept = workspace.empty((R, B), p.dtype, p.device)
+    scratch = p.scratch(p.dtype, B if R < V else 0)
+    shifts = torch.empty((n_chunks, B), dtype=p.sum_dtype)
+    words = workspace.empty((capacity,), torch.int32, p.device)
+    rows = workspace.empty((capacity,), torch.int32, p.device)
+    values = workspace.empty((capacity,), p.sum_dtype, p.device)
+
+    gathered = torch.empty((B, D), dtype=p.sum_dtype)  # q W
+    mass = torch.empty(B, dtype=torch.float64)
+    entropy = torch.empty(B, dtype=torch.float64)
+    k.xtr_gather(
+        gathered.data_ptr(), mass.data_ptr(), entropy.data_ptr(), indptr.data_ptr(),
+        indices.data_ptr(), q.data_ptr(), p.weight.data_ptr(), _DTYPES[weight.dtype], B, D,
+        p.threads,
+    )  # fmt: skip
+
+    shift = torch.full((B,), -torch.inf, dtype=p.sum_dtype)
+    total = torch.zeros(B, dtype=torch.float64)
+    rescale = torch.empty(B, dtype=p.sum_dtype)
+    dense = torch.zeros((B, D) if need_hidden else (0, D), dtype=p.sum_dtype)  # eᵀ W
+    chunks = p.chunks() if B else []
+    n, collected = (0, len(chunks)) if capacity else (-1, 0)  # Chunks that were only collected.
+    with torch.autocast(p.device.type, enabled=False):
+        for i, (begin, end) in enumerate(chunks):
+            weight_chunk = p.weight_chunk(begin, end)
+            e = kept[begin:end] if end <= R else scratch[: end - begin]
+            p.logits(e, weight_chunk)
+            k.xtr_softmax(
+                e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(),
+                0 if bias is None else bias[begin:].data_ptr(), _DTYPES[p.dtype], end - begin, B,
+                p.threads,
+            )  # fmt: skip
+            if n_chunks:
+                shifts[i] = shift
+            if n >= 0:
+                # The sum only grows: whoever fails this test would fail the final one.
+                threshold = (total * gradient_filter).to(p.sum_dtype)
+                n = k.xtr_collect(
+                    words.data_ptr(), rows.data_ptr(), values.data_ptr(), e.data_ptr(),
+                    threshold.data_ptr(), _DTYPES[p.dtype], n, capacity, begin, end - begin, B,
+                    p.threads,
+                )  # fmt: skip
+                if n > capacity:
+                    n, collected = -1, i
+            if need_hidden and n < 0:
+                if i > collected and bool((rescale != 1).any()):
+                    dense *= rescale[:, None]
+                p.add(dense, e.T, weight_chunk, keep=True)
+        if n >= 0 and not bool(total.isfinite().all()):
+            n = -1  # NaN passes no threshold, yet it belongs into the gradient.
+        if need_hidden and n < 0:
+            part = torch.empty_like(dense if collected else dense[:0])
+            for i, (begin, end) in enumerate(chunks[:collected]):
+                weight_chunk = p.weight_chunk(begin, end)
+                e = kept[begin:end] if end <= R else scratch[: end - begin]
+                if end > R:
+                    chunk_bias = None if bias is None else bias[begin:end]
+                    _exponentials(p, e, weight_chunk, shift, chunk_bias)
+                p.add(part, e.T, weight_chunk, keep=False)
+                dense += part if end > R else part * (shifts[i] - shift).exp()[:, None]
+
+    logsumexp = (shift.double() + total.log()).to(p.sum_dtype)  # (B,)
+    if n >= 0:
+        n = _finish_filter(p, words, rows, values, n, shifts, logsumexp, gradient_filter)
+        if need_hidden:
+            wordptr = _wordptr(words[:n], V)
+            k.xtr_gather_by_word(
+                dense.data_ptr(), wordptr.data_ptr(), rows.data_ptr(), values.data_ptr(),
+                p.weight.data_ptr(), _DTYPES[weight.dtype], V, D, p.threads,
+            )  # fmt: skip
+        scale = mass
+    else:
+        scale = mass / total
+    if need_hidden:
+        dense.mul_(scale[:, None].to(p.sum_dtype)).sub_(gathered)
+    dot = gathered.mul_(p.hidden_sum).sum(1).double()
+    if bias is not None:
+        of_entry = torch.repeat_interleave(torch.arange(B), indptr.diff())
+        dot.index_add_(0, of_entry, q.double() * bias[indices].double())
+    loss = entropy + mass * (shift.double() + total.log()) - dot
+    return (
+        loss.to(p.sum_dtype), logsumexp, mass.to(p.sum_dtype), dense, kept, shifts, words, rows,
+        values, torch.tensor([n]),
+    )  # fmt: skip
+
+
+def _saved_sizes(
+    B: int,
+    V: int,
+    dtype: torch.dtype,
+    need_hidden: bool,
+    need_weight: bool,
+    gradient_filter: float,
+    workspace_bytes: int,
+) -> tuple[int, int, int]:
+    """Words kept, chunks whose shifts are kept, and the room for the filter's entries."""
+    if not (need_hidden or need_weight):
+        return 0, 0, 0
+    chunk = _chunk_words(B, V, dtype.itemsize)
+    kept = _kept_words(B, V, dtype.itemsize, chunk, workspace_bytes) if need_weight else 0
+    return kept, -(-V // chunk), _filter_capacity(B, V, gradient_filter)
+
+
+def _finish_filter(
+    p: _Products,
+    words: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    n: int,
+    shifts: Tensor,
+    logsumexp: Tensor,
+    gradient_filter: float,
+) -> int:
+    """Turn candidates into probabilities and drop, in place, those below the threshold."""
+    factor = (shifts - logsumexp).exp()  # (chunks, B)
+    probability = values[:n] * factor[words[:n].long() // p.chunk, rows[:n].long()]
+    stays = probability > gradient_filter
+    for out, candidates in ((words, words[:n]), (rows, rows[:n]), (values, probability)):
+        left = candidates[stays]
+        out[: left.numel()] = left
+    return int(stays.sum())
+
+
+@xtr_forward.register_fake
+def _(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indptr: Tensor,
+    indices: Tensor,
+    q: Tensor,
+    dtype: torch.dtype,
+    need_hidden: bool,
+    need_weight: bool,
+    gradient_filter: float,
+    workspace_bytes: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    (B, D), V, total = hidden.shape, weight.shape[0], _sum_dtype(dtype)
+    R, n_chunks, capacity = _saved_sizes(
+        B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
+    )
+    product = torch.float32 if dtype == torch.bfloat16 and not _FAST_BFLOAT16 else dtype
+
+    def of(*shape: int, dtype: torch.dtype = total) -> Tensor:
+        return hidden.new_empty(shape, dtype=dtype)
+
+    return (
+        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=product),
+        of(n_chunks, B), of(capacity, dtype=torch.int32), of(capacity, dtype=torch.int32),
+        of(capacity), of(1, dtype=torch.int64),
+    )  # fmt: skip
+
+
+def _add_weight_gradient(
+    out: Tensor,
+    out_bias: Tensor | None,
+    keep: bool,
+    upstream: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indptr: Tensor,
+    indices: Tensor,
+    q: Tensor,
+    saved: tuple[Tensor, ...],
+    dtype: torch.dtype,
+) -> None:
+    """Write the gradient of weight to out [V, D], or add it if `keep`; out_bias [V] likewise."""
+    logsumexp, mass, kept, shifts, words, rows, values, count = saved
+    k, p = kernels(), _Products(hidden, weight, dtype)
+    B, D, V, R, n = p.B, p.D, p.V, kept.shape[0], int(count)
+    wide = p.sum_dtype == torch.float64
+    bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
+    upstream = upstream.to(p.sum_dtype)
+    negative, coefficient = (-upstream).contiguous(), (upstream * mass).contiguous()
+
+    target_ptr = torch.empty(V + 1, dtype=torch.int64)
+    target_rows = torch.empty(q.numel(), dtype=torch.int32)
+    target_values = torch.empty(q.numel(), dtype=p.sum_dtype)
+    k.xtr_transpose(
+        target_ptr.data_ptr(), target_rows.data_ptr(), target_values.data_ptr(),
+        indptr.contiguous().data_ptr(), indices.contiguous().data_ptr(), q.contiguous().data_ptr(),
+        wide, B, V,
+    )  # fmt: skip
+    entry_ptr = _wordptr(words[:n], V) if n >= 0 else None
+
+    def scatter(
+        to: Tensor, begin: int, ptr: Tensor, rows: Tensor, values: Tensor, scale: Tensor
+    ) -> None:
+        k.xtr_scatter(
+            to.data_ptr(), ptr[begin:].data_ptr(), rows.data_ptr(), values.data_ptr(),
+            scale.data_ptr(), p.hidden_sum.data_ptr(), wide, to.shape[0], D, p.threads,
+        )  # fmt: skip
+
+    scratch = p.scratch(p.dtype, B if n < 0 and R < V else 0)
+    # A gradient in bfloat16 is summed in float32 and rounded once.
+    wide_rows = p.scratch(p.sum_dtype, D) if out.dtype != p.sum_dtype else None
+    scaled, previous = p.hidden, None
+    with torch.autocast(p.device.type, enabled=False):
+        for i, (begin, end) in enumerate(p.chunks()):
+            block = out[begin:end] if wide_rows is None else wide_rows[: end - begin]
+            if wide_rows is not None and keep:
+                block.copy_(out[begin:end])
+            if n >= 0 or B == 0:
+                if not keep:
+                    block.zero_()
+                if entry_ptr is not None:
+                    scatter(block, begin, entry_ptr, rows, values, coefficient)
+            else:
+                if end <= R:
+                    e, shift = kept[begin:end], shifts[i]
+                else:
+                    e, shift = scratch[: end - begin], logsumexp
+                    chunk_bias = None if bias is None else bias[begin:end]
+                    _exponentials(p, e, p.weight_chunk(begin, end), shift, chunk_bias)
+                if previous is None or not torch.equal(shift, previous):
+                    factor = coefficient * (shift - logsumexp).exp() if end <= R else coefficient
+                    scaled = (p.hidden_sum * factor[:, None]).to(p.dtype)
+                    previous = shift
+                p.add(block, e, scaled, keep=keep)
+                if out_bias is not None:
+                    out_bias[begin:end] += torch.mv(e.to(p.sum_dtype), factor)
+            scatter(block, begin, target_ptr, target_rows, target_values, negative)
+            if wide_rows is not None:
+                out[begin:end].copy_(block)
+    if out_bias is not None:
+        if n >= 0:
+            part = values[:n] * coefficient[rows[:n].long()]
+            out_bias.index_add_(0, words[:n].long(), part)
+        of_entry = torch.repeat_interleave(torch.arange(B), indptr.diff())
+        out_bias.index_add_(0, indices, negative[of_entry] * q.to(p.sum_dtype))
+
+
+@torch.library.custom_op("ems_fast::xtr_weight_gradient", mutates_args=())
+def xtr_weight_gradient(
+    upstream: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indptr: Tensor,
+    indices: Tensor,
+    q: Tensor,
+    logsumexp: Tensor,
+    mass: Tensor,
+    kept: Tensor,
+    shifts: Tensor,
+    words: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    count: Tensor,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of weight [V, D] and bias ([V], or [0] without bias)."""
+    out = workspace.empty(tuple(weight.shape), weight.dtype, weight.device)
+    out_bias = None if bias is None else torch.zeros(bias.shape, dtype=_sum_dtype(dtype))
+    saved = (logsumexp, mass, kept, shifts, words, rows, values, count)
+    _add_weight_gradient(
+        out, out_bias, False, upstream, hidden, weight, bias, indptr, indices, q, saved, dtype
+    )
+    if bias is None or out_bias is None:
+        return out, out.new_empty(0)
+    return out, out_bias.to(bias.dtype)
+
+
+@xtr_weight_gradient.register_fake
+def _(
+    upstream: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indptr: Tensor,
+    indices: Tensor,
+    q: Tensor,
+    logsumexp: Tensor,
+    mass: Tensor,
+    kept: Tensor,
+    shifts: Tensor,
+    words: Tensor,
+    rows: Tensor,
+    values: Tensor,
+    count: Tensor,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    contiguous = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return contiguous, torch.empty_like(bias) if bias is not None else weight.new_empty(0)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    hidden, weight, bias, indptr, indices, q, dtype = inputs[:7]
+    _, *for_backward = output
+    ctx.set_materialize_grads(False)
+    ctx.dtype = dtype
+    ctx.save_for_backward(hidden, weight, bias, indptr, indices, q, *for_backward)
+
+
+def _backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * 8
+    if upstream is None:
+        return (None, None, None, *nothing)
+    hidden, weight, bias, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
+    of_hidden = of_weight = of_bias = None
+    if ctx.needs_input_grad[0]:
+        of_hidden = (upstream[:, None] * unit).to(hidden.dtype)
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        of_weight, of_bias = xtr_weight_gradient(
+            upstream, hidden, weight, bias, indptr, indices, q, logsumexp, mass, *rest, ctx.dtype
+        )
+        of_weight = of_weight if ctx.needs_input_grad[1] else None
+        of_bias = of_bias if ctx.needs_input_grad[2] else None
+    return (of_hidden, of_weight, of_bias, *nothing)
+
+
+xtr_forward.register_autograd(_backward, setup_context=_setup_context)
+
+
+class _AccumulatingXtr(torch.autograd.Function):
+    """As the operator, but the gradient of weight is added to `weight.grad` in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = xtr_forward(*inputs)
+        _setup_context(ctx, inputs, output)
+        return output[0]
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        nothing = (None,) * 8
+        if upstream is None:
+            return (None, None, None, *nothing)
+        hidden, weight, bias, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
+        if weight.grad is None or not _accumulates(weight):
+            return _backward(ctx, upstream)
+        out_bias = None if bias is None else torch.zeros(bias.shape, dtype=_sum_dtype(ctx.dtype))
+        _add_weight_gradient(
+            weight.grad, out_bias, True, upstream, hidden, weight, bias, indptr, indices, q,
+            (logsumexp, mass, *rest), ctx.dtype,
+        )  # fmt: skip
+        of_hidden = (upstream[:, None] * unit).to(hidden.dtype) if ctx.needs_input_grad[0] else None
+        of_bias = None
+        if bias is not None and out_bias is not None and ctx.needs_input_grad[2]:
+            of_bias = out_bias.to(bias.dtype)
+        return (of_hidden, None, of_bias, *nothing)
+
+
+def _accumulates(weight: Tensor) -> bool:
+    """Whether adding to `weight.grad` behind autograd's back changes nothing that anyone sees."""
+    hooks = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if hooks or distributed or not weight.is_leaf or torch.is_grad_enabled():
+        return False
+    grad = weight.grad
+    return grad is None or (grad.is_contiguous() and grad.dtype == weight.dtype)
+
+
+def xtr_rows(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: BagOfWords,
+    *,
+    bias: Tensor | None,
+    gradient_filter: float,
+    accumulate_grad: bool,
+    workspace_bytes: int,
+) -> Tensor:
+    """The losses [B] of `ems_fast.xtr_loss`, whose arguments have been checked."""
+    kernels()
+    if hidden.device.type != "cpu":
+        raise BackendError(
+            f"impl='fused' has no kernels for device {hidden.device.type!r}; "
+            "move the tensors to the CPU, or pass impl='compiled' or 'reference'"
+        )
+    dtype = product_dtype(hidden, weight)
+    if dtype == torch.float16:
+        # No processor here multiplies float16 natively: float32 is both faster and exact.
+        hidden, weight = hidden.half().float(), weight.half().float()
+        dtype = torch.float32
+    need = torch.is_grad_enabled()
+    need_weight = need and (
+        weight.requires_grad or (bias is not None and bias.requires_grad)
+    )
+    arguments = (
+        hidden, weight, bias, targets.indptr, targets.indices, targets.weights, dtype,
+        need and hidden.requires_grad, need_weight, gradient_filter, workspace_bytes,
+    )  # fmt: skip
+    if accumulate_grad and weight.requires_grad and not torch.compiler.is_compiling():
+        return _AccumulatingXtr.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
+    return xtr_forward(*arguments)[0]
