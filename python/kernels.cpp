@@ -12,6 +12,8 @@
 
 namespace py = pybind11;
 
+void bind_contrastive(py::module_& m);  // contrastive.cpp
+
 namespace {
 
 ems::Isa isa_from_name(const std::string& name) {
@@ -38,4 +40,5 @@ void bind_isa(py::module_& m) {
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of ems-fast.";
   bind_isa(m);
+  bind_contrastive(m);
 }

@@ -1,0 +1,366 @@
+"""The contrastive loss by tiles: one exp per similarity serves both directions, no [B, M] matrix.
+
+Forward: normalise, then for each tile of cosines (torch's BLAS) sum the exponentials of its rows
+and of its columns. Backward: compute the tiles again, turn each into the gradient of its cosines
+and multiply that into the gradients of both sides. A batch that fits one tile keeps it instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ems_fast.errors import InputError
+from ems_fast.ops.contrastive_reference import NORM_EPS
+from ems_fast.ops.native import kernels, num_threads
+
+# Bytes of the tile, the only buffer that could grow with B · M: two megabytes stay in the cores'
+# second-level caches and are enough for the matrix product to run at full speed.
+TILE_BYTES = 1 << 22
+# With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
+# cosine: no running maximum is needed, and one exponential serves rows and columns.
+BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
+# Running maxima start at a value that no cosine falls below.
+LEAST_COSINE = -2.0
+
+
+class CpuKernels:
+    """The kernels of csrc/contrastive.h over tensors of one dtype, for one pair of inputs.
+
+    Args:
+        dtype: float32 or float64.
+        offset: row i's positive is column i + offset.
+        B: rows.
+        M: columns.
+    """
+
+    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int):
+        self._native = kernels()
+        self._suffix = "_f32" if dtype == torch.float32 else "_f64"
+        self._sizes = (offset, B, M)
+        self._threads = num_threads()
+
+    def _kernel(self, name: str) -> Callable[..., Any]:
+        kernel: Callable[..., Any] = getattr(self._native, f"contrastive_{name}{self._suffix}")
+        return kernel
+
+    def group_duplicates(self, ids: Tensor | None) -> Tensor | None:
+        """Which columns share an id, int32 [3, M]; None if no two do."""
+        if ids is None:
+            return None
+        ids = ids.contiguous()
+        groups = torch.empty(3, ids.numel(), dtype=torch.int32)
+        found = self._native.contrastive_group_duplicates(
+            groups.data_ptr(), ids.data_ptr(), ids.numel()
+        )
+        return groups if found else None
+
+    def workspace_size(self, rows: int, columns: int, bounded: bool) -> int:
+        """Elements that `accumulate` needs beside a tile."""
+        size: int = self._native.contrastive_workspace_size(rows, columns, bounded)
+        return size
+
+    def normalise(self, unit: Tensor, inverse_norm: Tensor, x: Tensor) -> None:
+        """Fill unit [R, E] and inverse_norm [R] from x [R, E]."""
+        x = x.contiguous()
+        self._kernel("normalise")(
+            unit.data_ptr(), inverse_norm.data_ptr(), x.data_ptr(), *x.shape, NORM_EPS,
+            self._threads,
+        )
+
+    def accumulate(
+        self, log_sum: Tensor, maximum: Tensor | None, positive: Tensor, tile: Tensor,
+        workspace: Tensor, sources: Tensor | None, targets: Tensor | None, row: int, column: int,
+        k: float, keep: bool,
+    ) -> None:
+        """Add the exponentials of tile [R, C], at (row, column), to the sums of log_sum [B + M]."""
+        self._kernel("accumulate")(
+            log_sum.data_ptr(), _address(maximum), positive.data_ptr(), tile.data_ptr(),
+            workspace.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
+            tile.shape[1], *self._sizes, k, keep, self._threads,
+        )
+
+    def finish(self, loss: Tensor, log_sum: Tensor, maximum: Tensor | None, k: float) -> None:
+        """Turn sums into log-sums and the positives' cosines into losses [B], in place."""
+        self._kernel("finish")(
+            loss.data_ptr(), log_sum.data_ptr(), _address(maximum), *self._sizes, k
+        )
+
+    def weigh(
+        self, weight: Tensor, log_sum: Tensor, grad_loss: Tensor, k: float, bounded: bool
+    ) -> None:
+        """What an exponential of each row and column weighs in the gradient, weight [B + M]."""
+        self._kernel("weigh")(
+            weight.data_ptr(), log_sum.data_ptr(), grad_loss.data_ptr(), *self._sizes, k, bounded
+        )
+
+    def gradient(
+        self, gradient: Tensor, tile: Tensor, weight: Tensor, log_sum: Tensor, grad_loss: Tensor,
+        sources: Tensor | None, targets: Tensor | None, row: int, column: int, k: float,
+        bounded: bool, kept: bool,
+    ) -> None:
+        """Turn tile [R, C], at (row, column), into the gradient of its cosines."""
+        self._kernel("gradient")(
+            gradient.data_ptr(), tile.data_ptr(), weight.data_ptr(), log_sum.data_ptr(),
+            grad_loss.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
+            tile.shape[1], *self._sizes, k, bounded, kept, self._threads,
+        )
+
+    def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> float:
+        """Turn the gradient of unit [R, E] into that of x, in place; returns Σ grad · unit."""
+        along: float = self._kernel("normalise_backward")(
+            grad.data_ptr(), unit.data_ptr(), inverse_norm.data_ptr(), *grad.shape, NORM_EPS,
+            self._threads,
+        )
+        return along
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def tile_shape(B: int, M: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Rows and columns of the largest tile: all of [B, M] if it fits, else as square as it gets."""
+    elements = TILE_BYTES // dtype.itemsize
+    if B * M <= elements:
+        return B, M
+    side = max(int(elements**0.5), 1)
+    rows = _even_part(B, min(side, B))
+    return rows, _even_part(M, min(max(elements // rows, 1), M))
+
+
+def _even_part(length: int, most: int) -> int:
+    """The part size that cuts `length` into the fewest parts of at most `most`, about equal."""
+    parts = -(-length // most)
+    return -(-length // parts)
+
+
+def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, length, size):
+        yield start, min(length, start + size)
+
+
+def _inverse_temperature(temperature: Tensor) -> float:
+    value = float(temperature)
+    if not 0 < value < float("inf"):
+        raise InputError(f"temperature: got {value}, expected a positive finite number")
+    return 1 / value
+
+
+def _is_bounded(k: float, dtype: torch.dtype) -> bool:
+    return 2 * k <= BOUNDED_SPAN[dtype]
+
+
+@torch.library.custom_op("ems_fast::contrastive", mutates_args=())
+def contrastive_forward(
+    a: Tensor,
+    b: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
+
+    Returns:
+        loss [B]; the normalised a and b; their inverse norms [B + M]; the log-sums of rows and
+        columns, float64 [B + M]; the tile [B, M] if it is the only one, otherwise [0, 0].
+    """
+    B, M, E = a.shape[0], b.shape[0], a.shape[1]
+    k = _inverse_temperature(temperature)
+    bounded = _is_bounded(k, a.dtype)
+    native = CpuKernels(a.dtype, offset, B, M)
+
+    unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
+    inverse_norm = a.new_empty(B + M)
+    native.normalise(unit_a, inverse_norm[:B], a)
+    native.normalise(unit_b, inverse_norm[B:], b)
+
+    sources = native.group_duplicates(source_ids)
+    targets = native.group_duplicates(target_ids)
+    log_sum = a.new_zeros(B + M, dtype=torch.float64)
+    maximum = None if bounded else a.new_full((B + M,), LEAST_COSINE)
+    loss = a.new_empty(B)
+    rows, columns = tile_shape(B, M, a.dtype)
+    keep = rows == B and columns == M
+    buffer = a.new_empty(rows * columns)
+    workspace = a.new_empty(native.workspace_size(rows, columns, bounded))
+    for row, last_row in _parts(B, rows):
+        for column, last_column in _parts(M, columns):
+            tile = _tile(buffer, last_row - row, last_column - column)
+            torch.mm(unit_a[row:last_row], unit_b[column:last_column].t(), out=tile)
+            native.accumulate(
+                log_sum, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
+            )
+    native.finish(loss, log_sum, maximum, k)
+    kept = buffer.view(B, M) if keep else a.new_empty(0, 0)
+    return loss, unit_a, unit_b, inverse_norm, log_sum, kept
+
+
+def _tile(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    return buffer[: rows * columns].view(rows, columns)
+
+
+@contrastive_forward.register_fake
+def _(
+    a: Tensor,
+    b: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    B, M = a.shape[0], b.shape[0]
+    fits = B * M <= TILE_BYTES // a.dtype.itemsize
+    return (
+        a.new_empty(B),
+        a.new_empty(a.shape),
+        b.new_empty(b.shape),
+        a.new_empty(B + M),
+        a.new_empty(B + M, dtype=torch.float64),
+        a.new_empty(B, M) if fits else a.new_empty(0, 0),
+    )
+
+
+@torch.library.custom_op("ems_fast::contrastive_backward", mutates_args=())
+def contrastive_backward(
+    grad_loss: Tensor,
+    unit_a: Tensor,
+    unit_b: Tensor,
+    inverse_norm: Tensor,
+    log_sum: Tensor,
+    kept: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+    need_a: bool,
+    need_b: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a, b and the temperature, given that of the losses [B].
+
+    Returns:
+        grad_a [B, E] if `need_a`, else [0, E]; grad_b likewise; the temperature's gradient, a
+        float64 scalar, which only `need_a` computes.
+    """
+    B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
+    dtype = unit_a.dtype
+    k = _inverse_temperature(temperature)
+    bounded = _is_bounded(k, dtype)
+    native = CpuKernels(dtype, offset, B, M)
+    grad_loss = grad_loss.contiguous()
+    weight = unit_a.new_empty(B + M)
+    native.weigh(weight, log_sum, grad_loss, k, bounded)
+
+    is_kept = kept.shape == (B, M)
+    # A kept tile has its masked entries out already.
+    sources = None if is_kept else native.group_duplicates(source_ids)
+    targets = None if is_kept else native.group_duplicates(target_ids)
+    grad_a = unit_a.new_empty(B if need_a else 0, E)
+    grad_b = unit_b.new_empty(M if need_b else 0, E)
+    rows, columns = (B, M) if is_kept else tile_shape(B, M, dtype)
+    buffer = unit_a.new_empty(rows * columns)
+    for row, last_row in _parts(B, rows):
+        rows_of_a = unit_a[row:last_row]
+        for column, last_column in _parts(M, columns):
+            columns_of_b = unit_b[column:last_column]
+            tile = _tile(buffer, last_row - row, last_column - column)
+            if not is_kept:
+                torch.mm(rows_of_a, columns_of_b.t(), out=tile)
+            native.gradient(
+                tile, kept if is_kept else tile, weight, log_sum, grad_loss, sources, targets, row,
+                column, k, bounded, is_kept,
+            )
+            if need_a:
+                _add_product(grad_a[row:last_row], tile, columns_of_b, first=column == 0)
+            if need_b:
+                _add_product(grad_b[column:last_column], tile.t(), rows_of_a, first=row == 0)
+    along = 0.0
+    if need_a:
+        along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+    if need_b:
+        native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
+    return grad_a, grad_b, unit_a.new_full((), -k * along, dtype=torch.float64)
+
+
+def _add_product(total: Tensor, x: Tensor, y: Tensor, *, first: bool) -> None:
+    # Out-variants only: autocast leaves them alone.
+    if first:
+        torch.mm(x, y, out=total)
+    else:
+        torch.addmm(total, x, y, out=total)
+
+
+@contrastive_backward.register_fake
+def _(
+    grad_loss: Tensor,
+    unit_a: Tensor,
+    unit_b: Tensor,
+    inverse_norm: Tensor,
+    log_sum: Tensor,
+    kept: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+    need_a: bool,
+    need_b: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    E = unit_a.shape[1]
+    return (
+        unit_a.new_empty(unit_a.shape[0] if need_a else 0, E),
+        unit_b.new_empty(unit_b.shape[0] if need_b else 0, E),
+        unit_a.new_empty((), dtype=torch.float64),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, _, temperature, source_ids, target_ids, offset = inputs
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*output[1:], temperature, source_ids, target_ids)
+    ctx.offset = offset
+
+
+def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if grad_loss is None:
+        return (None,) * 6
+    need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
+    *saved, temperature, source_ids, target_ids = ctx.saved_tensors
+    grad_a, grad_b, grad_temperature = contrastive_backward(
+        grad_loss, *saved, temperature, source_ids, target_ids, ctx.offset,
+        need_a or need_temperature, need_b,
+    )
+    return (
+        grad_a if need_a else None,
+        grad_b if need_b else None,
+        grad_temperature.to(temperature) if need_temperature else None,
+        None,
+        None,
+        None,
+    )
+
+
+contrastive_forward.register_autograd(_backward, setup_context=_setup_context)
+
+
+def contrastive_loss_fused(
+    a: Tensor,
+    b: Tensor,
+    *,
+    temperature: float | Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    positive_offset: int,
+) -> Tensor:
+    """Per-pair losses [B]; the arguments are those of `contrastive_loss`, already checked."""
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.tensor(temperature, dtype=torch.float64)
+    loss: Tensor = contrastive_forward(
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, positive_offset
+    )[0]
+    return loss
