@@ -51,21 +51,21 @@ struct ContrastiveKernels {
                      T* tile, T* workspace, DuplicateGroups sources, DuplicateGroups targets,
                      TilePlace place, double k, bool keep, int threads);
 
-  // Sums to log-sums, in place: row_sum and column_sum become logsumexp(k · cos); loss[i], which
-  // holds the positive's cosine, becomes the loss of pair i.
-  void (*finish)(T* loss, double* row_sum, double* column_sum, const T* row_max,
-                 const T* column_max, int64_t B, int64_t M, int64_t offset, double k);
+  // loss[i], which holds the positive's cosine, becomes the loss of pair i.
+  void (*finish)(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
+                 const T* column_max, int64_t B, int64_t offset, double k);
 
-  // weight [B + M]: what an exponential of row i or column j weighs in the gradient of the loss,
-  // given grad_loss [B]. log_sum [B + M] is what `finish` left: its rows, then its columns.
-  void (*weigh)(T* weight, const double* log_sum, const T* grad_loss, int64_t B, int64_t M,
-                int64_t offset, double k, bool bounded);
+  // What an exponential of row i or of column j weighs in the gradient, given grad_loss [B]: row
+  // weights [B], column weights [M]. A column that is nobody's positive weighs nothing.
+  void (*weigh)(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
+                const T* grad_loss, int64_t B, int64_t M, int64_t offset, double k);
 
-  // tile → gradient of the loss with respect to its cosines. `kept`: scores come from `accumulate`
-  // with keep. log_sum is read when not bounded. gradient may be the tile itself.
-  void (*gradient)(T* gradient, const T* tile, const T* weight, const double* log_sum,
-                   const T* grad_loss, DuplicateGroups sources, DuplicateGroups targets,
-                   TilePlace place, int64_t B, double k, bool bounded, bool kept, int threads);
+  // tile → gradient of the loss with respect to its cosines. `kept`: the tile is what `accumulate`
+  // left with keep. gradient may be the tile itself.
+  void (*gradient)(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
+                   const T* row_max, const T* column_max, const T* grad_loss,
+                   DuplicateGroups sources, DuplicateGroups targets, TilePlace place, double k,
+                   bool kept, int threads);
 
   // Through the normalisation, in place: grad holds the gradient of unit and becomes that of x.
   // Returns Σ grad · unit.

@@ -66,7 +66,7 @@ T exponentials(T* __restrict row, T* __restrict column_sum, int64_t columns, T k
   if (keep) {
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; ++j) {
-      const T e = exp_plain(row[j] * k - k);
+      const T e = vexp(row[j] * k - k);
       row[j] = e;
       column_sum[j] += e;
       sum += e;
@@ -74,7 +74,7 @@ T exponentials(T* __restrict row, T* __restrict column_sum, int64_t columns, T k
   } else {
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; ++j) {
-      const T e = exp_plain(row[j] * k - k);
+      const T e = vexp(row[j] * k - k);
       column_sum[j] += e;
       sum += e;
     }
@@ -135,8 +135,8 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
         for (int64_t j = 0; j < columns; ++j) max = row[j] > max ? row[j] : max;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < columns; ++j) {
-          sum += exp_plain((row[j] - max) * scale);
-          sums[j] += exp_plain((row[j] - highest[j]) * scale);
+          sum += vexp((row[j] - max) * scale);
+          sums[j] += vexp((row[j] - highest[j]) * scale);
         }
         merge(row_sum[i], row_max[i], sum, max, k);
       }
@@ -156,61 +156,56 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
 }
 
 template <typename T>
-void finish(T* loss, double* row_sum, double* column_sum, const T* row_max, const T* column_max,
-            int64_t B, int64_t M, int64_t offset, double k) {
-  for (int64_t i = 0; i < B; ++i) row_sum[i] = std::log(row_sum[i]) + k * (row_max ? row_max[i] : 1);
-  for (int64_t j = 0; j < M; ++j)
-    column_sum[j] = std::log(column_sum[j]) + k * (column_max ? column_max[j] : 1);
-  for (int64_t i = 0; i < B; ++i)
-    loss[i] = static_cast<T>((row_sum[i] + column_sum[i + offset]) / 2 - k * loss[i]);
-}
-
-template <typename T>
-void weigh(T* weight, const double* log_sum, const T* grad_loss, int64_t B, int64_t M,
-           int64_t offset, double k, bool bounded) {
-  const double shift = bounded ? k : 0;  // bounded exponentials were taken relative to exp(k)
-  T* const column_weight = weight + B;
-  const double* const column_log_sum = log_sum + B;
-  for (int64_t j = 0; j < M; ++j) column_weight[j] = 0;
+void finish(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
+            const T* column_max, int64_t B, int64_t offset, double k) {
   for (int64_t i = 0; i < B; ++i) {
-    const double half = k * grad_loss[i] / 2;
     const int64_t p = i + offset;
-    weight[i] = static_cast<T>(bounded ? half * std::exp(shift - log_sum[i]) : half);
-    column_weight[p] = static_cast<T>(bounded ? half * std::exp(shift - column_log_sum[p]) : half);
+    const double cosine = loss[i];
+    // Maxima first: where the positive is the maximum they cancel without error.
+    const double above = ((row_max ? row_max[i] : 1) - cosine) + ((column_max ? column_max[p] : 1) - cosine);
+    loss[i] = static_cast<T>((std::log(row_sum[i]) + std::log(column_sum[p]) + k * above) / 2);
   }
 }
 
 template <typename T>
-void gradient(T* gradient, const T* tile, const T* weight, const double* log_sum,
-              const T* grad_loss, DuplicateGroups sources, DuplicateGroups targets,
-              TilePlace place, int64_t B, double k, bool bounded, bool kept, int threads) {
+void weigh(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
+           const T* grad_loss, int64_t B, int64_t M, int64_t offset, double k) {
+  for (int64_t j = 0; j < M; ++j) column_weight[j] = 0;
+  for (int64_t i = 0; i < B; ++i) {
+    const double half = k * grad_loss[i] / 2;
+    row_weight[i] = static_cast<T>(half / row_sum[i]);
+    column_weight[i + offset] = static_cast<T>(half / column_sum[i + offset]);
+  }
+}
+
+template <typename T>
+void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
+              const T* row_max, const T* column_max, const T* grad_loss, DuplicateGroups sources,
+              DuplicateGroups targets, TilePlace place, double k, bool kept, int threads) {
   const int64_t columns = place.columns;
+  const bool bounded = row_max == nullptr;
   const T scale = static_cast<T>(k);
-  const T* const column_weight = weight + B + place.column;
-  const double* const column_log_sum = log_sum + B + place.column;
+  const T* const weight = column_weight + place.column;
+  const T* const highest = bounded ? nullptr : column_max + place.column;
 #pragma omp parallel for schedule(static) num_threads(threads_for(place.rows * columns, threads))
   for (int64_t r = 0; r < place.rows; ++r) {
     const int64_t i = place.row + r;
     const T* const in = tile + r * columns;
     T* const out = gradient + r * columns;
-    const T w = weight[i];
+    const T w = row_weight[i];
     if (!bounded) {
-      const T row_log_sum = static_cast<T>(log_sum[i]);
+      const T max = row_max[i];
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) {
-        const T score = in[j] * scale;
-        out[j] = w * exp_plain(score - row_log_sum) +
-                 (column_weight[j] == 0
-                      ? T(0)
-                      : column_weight[j] * exp_plain(score - static_cast<T>(column_log_sum[j])));
-      }
+      for (int64_t j = 0; j < columns; ++j)
+        out[j] = w * vexp((in[j] - max) * scale) +
+                 weight[j] * vexp((in[j] - highest[j]) * scale);
     } else if (kept) {
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) out[j] = in[j] * (w + column_weight[j]);
+      for (int64_t j = 0; j < columns; ++j) out[j] = in[j] * (w + weight[j]);
     } else {
 #pragma omp simd
       for (int64_t j = 0; j < columns; ++j)
-        out[j] = exp_plain(in[j] * scale - scale) * (w + column_weight[j]);
+        out[j] = vexp(in[j] * scale - scale) * (w + weight[j]);
     }
     overwrite_masked(out, sources, place, i, T(0));
     overwrite_masked(out, targets, place, i, T(0));

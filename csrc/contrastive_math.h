@@ -11,7 +11,7 @@
 namespace ems {
 
 // Adding 1.5 · 2^(mantissa bits) rounds to an integer and leaves it in the low bits of the sum.
-static inline float exp_plain(float x) {
+static inline float vexp(float x) {
   const float magic = 12582912.0f;
   const float shifted = x * 1.44269504f + magic;
   const float n = shifted - magic;
@@ -34,7 +34,7 @@ static inline float exp_plain(float x) {
   return x < -87.0f ? 0.0f : y;
 }
 
-static inline double exp_plain(double x) {
+static inline double vexp(double x) {
   const double magic = 6755399441055744.0;
   const double shifted = x * 1.4426950408889634 + magic;
   const double n = shifted - magic;

@@ -16,6 +16,12 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
+// The part for columns of an array [B + M], or null with it.
+template <typename T>
+T* columns_of(Address address, int64_t B) {
+  return address ? at<T>(address) + B : nullptr;
+}
+
 // int32 [3, M] as group_duplicates filled it, or 0.
 ems::DuplicateGroups groups_at(Address address, int64_t M) {
   if (!address) return {};
@@ -34,37 +40,38 @@ void bind_dtype(py::module_& m, const std::string& suffix) {
     ems::contrastive_kernels<T>().normalise(at<T>(unit), at<T>(inverse_norm), at<const T>(x), rows,
                                             width, eps, threads);
   });
-  // maximum: T [B + M], its rows and then its columns, or 0; log_sum: double [B + M] likewise.
-  def("accumulate", [](Address log_sum, Address maximum, Address positive, Address tile,
+  // sums: double [B + M], rows and then columns; maximum and weight: T [B + M] likewise, maximum
+  // may be 0.
+  def("accumulate", [](Address sums, Address maximum, Address positive, Address tile,
                        Address workspace, Address sources, Address targets, int64_t row,
                        int64_t rows, int64_t column, int64_t columns, int64_t offset, int64_t B,
                        int64_t M, double k, bool keep, int threads) {
     ems::contrastive_kernels<T>().accumulate(
-        at<double>(log_sum), at<double>(log_sum) + B, at<T>(maximum),
-        maximum ? at<T>(maximum) + B : nullptr, at<T>(positive), at<T>(tile), at<T>(workspace),
-        groups_at(sources, M), groups_at(targets, M), {row, rows, column, columns, offset}, k, keep,
-        threads);
+        at<double>(sums), at<double>(sums) + B, at<T>(maximum), columns_of<T>(maximum, B),
+        at<T>(positive), at<T>(tile), at<T>(workspace), groups_at(sources, M),
+        groups_at(targets, M), {row, rows, column, columns, offset}, k, keep, threads);
   });
-  def("finish", [](Address loss, Address log_sum, Address maximum, int64_t offset, int64_t B,
-                   int64_t M, double k) {
-    ems::contrastive_kernels<T>().finish(at<T>(loss), at<double>(log_sum), at<double>(log_sum) + B,
-                                         at<const T>(maximum),
-                                         maximum ? at<const T>(maximum) + B : nullptr, B, M, offset,
+  def("finish", [](Address loss, Address sums, Address maximum, int64_t offset, int64_t B, int64_t,
+                   double k) {
+    ems::contrastive_kernels<T>().finish(at<T>(loss), at<double>(sums), at<double>(sums) + B,
+                                         at<const T>(maximum), columns_of<T>(maximum, B), B, offset,
                                          k);
   });
-  def("weigh", [](Address weight, Address log_sum, Address grad_loss, int64_t offset, int64_t B,
-                  int64_t M, double k, bool bounded) {
-    ems::contrastive_kernels<T>().weigh(at<T>(weight), at<const double>(log_sum),
-                                        at<const T>(grad_loss), B, M, offset, k, bounded);
+  def("weigh", [](Address weight, Address sums, Address grad_loss, int64_t offset, int64_t B,
+                  int64_t M, double k) {
+    ems::contrastive_kernels<T>().weigh(at<T>(weight), at<T>(weight) + B, at<const double>(sums),
+                                        at<const double>(sums) + B, at<const T>(grad_loss), B, M,
+                                        offset, k);
   });
-  def("gradient", [](Address gradient, Address tile, Address weight, Address log_sum,
+  def("gradient", [](Address gradient, Address tile, Address weight, Address maximum,
                      Address grad_loss, Address sources, Address targets, int64_t row, int64_t rows,
                      int64_t column, int64_t columns, int64_t offset, int64_t B, int64_t M,
-                     double k, bool bounded, bool kept, int threads) {
+                     double k, bool kept, int threads) {
     ems::contrastive_kernels<T>().gradient(
-        at<T>(gradient), at<const T>(tile), at<const T>(weight), at<const double>(log_sum),
-        at<const T>(grad_loss), groups_at(sources, M), groups_at(targets, M),
-        {row, rows, column, columns, offset}, B, k, bounded, kept, threads);
+        at<T>(gradient), at<const T>(tile), at<const T>(weight), at<const T>(weight) + B,
+        at<const T>(maximum), columns_of<T>(maximum, B), at<const T>(grad_loss),
+        groups_at(sources, M), groups_at(targets, M), {row, rows, column, columns, offset}, k, kept,
+        threads);
   });
   def("normalise_backward", [](Address grad, Address unit, Address inverse_norm, int64_t rows,
                                int64_t width, double eps, int threads) {

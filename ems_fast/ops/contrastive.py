@@ -129,7 +129,10 @@ def _check_temperature(temperature: float | Tensor) -> None:
             )
         if torch.compiler.is_compiling() or temperature.device.type != "cpu":
             return  # its value is not to be read here
-    value = float(temperature.detach() if isinstance(temperature, Tensor) else temperature)
+        temperature = float(temperature.detach())
+    if not isinstance(temperature, (int, float)):
+        raise InputError(f"temperature: got {temperature!r}, expected a number or a scalar tensor")
+    value = float(temperature)
     if not 0 < value < float("inf"):
         raise InputError(f"temperature: got {value}, expected a positive finite number")
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ems_fast.errors import InputError
+from ems_fast.errors import BackendError, InputError
 from ems_fast.ops.contrastive_reference import NORM_EPS
 from ems_fast.ops.native import kernels, num_threads
 
@@ -35,17 +35,22 @@ class CpuKernels:
         offset: row i's positive is column i + offset.
         B: rows.
         M: columns.
+        bounded: exponentials are taken relative to cosine 1; `maximum` is not used.
     """
 
-    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int):
+    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int, *, bounded: bool):
         self._native = kernels()
         self._suffix = "_f32" if dtype == torch.float32 else "_f64"
         self._sizes = (offset, B, M)
+        self._bounded = bounded
         self._threads = num_threads()
 
     def _kernel(self, name: str) -> Callable[..., Any]:
         kernel: Callable[..., Any] = getattr(self._native, f"contrastive_{name}{self._suffix}")
         return kernel
+
+    def _maximum(self, maximum: Tensor) -> int:
+        return 0 if self._bounded else maximum.data_ptr()
 
     def group_duplicates(self, ids: Tensor | None) -> Tensor | None:
         """Which columns share an id, int32 [3, M]; None if no two do."""
@@ -58,9 +63,9 @@ class CpuKernels:
         )
         return groups if found else None
 
-    def workspace_size(self, rows: int, columns: int, bounded: bool) -> int:
+    def workspace_size(self, rows: int, columns: int) -> int:
         """Elements that `accumulate` needs beside a tile."""
-        size: int = self._native.contrastive_workspace_size(rows, columns, bounded)
+        size: int = self._native.contrastive_workspace_size(rows, columns, self._bounded)
         return size
 
     def normalise(self, unit: Tensor, inverse_norm: Tensor, x: Tensor) -> None:
@@ -72,41 +77,39 @@ class CpuKernels:
         )
 
     def accumulate(
-        self, log_sum: Tensor, maximum: Tensor | None, positive: Tensor, tile: Tensor,
+        self, sums: Tensor, maximum: Tensor, positive: Tensor, tile: Tensor,
         workspace: Tensor, sources: Tensor | None, targets: Tensor | None, row: int, column: int,
         k: float, keep: bool,
     ) -> None:
-        """Add the exponentials of tile [R, C], at (row, column), to the sums of log_sum [B + M]."""
+        """Add the exponentials of tile [R, C], at (row, column), to sums [B + M]."""
         self._kernel("accumulate")(
-            log_sum.data_ptr(), _address(maximum), positive.data_ptr(), tile.data_ptr(),
+            sums.data_ptr(), self._maximum(maximum), positive.data_ptr(), tile.data_ptr(),
             workspace.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
             tile.shape[1], *self._sizes, k, keep, self._threads,
         )
 
-    def finish(self, loss: Tensor, log_sum: Tensor, maximum: Tensor | None, k: float) -> None:
-        """Turn sums into log-sums and the positives' cosines into losses [B], in place."""
+    def finish(self, loss: Tensor, sums: Tensor, maximum: Tensor, k: float) -> None:
+        """Turn the positives' cosines into losses [B], in place."""
         self._kernel("finish")(
-            loss.data_ptr(), log_sum.data_ptr(), _address(maximum), *self._sizes, k
+            loss.data_ptr(), sums.data_ptr(), self._maximum(maximum), *self._sizes, k
         )
 
-    def weigh(
-        self, weight: Tensor, log_sum: Tensor, grad_loss: Tensor, k: float, bounded: bool
-    ) -> None:
+    def weigh(self, weight: Tensor, sums: Tensor, grad_loss: Tensor, k: float) -> None:
         """What an exponential of each row and column weighs in the gradient, weight [B + M]."""
         self._kernel("weigh")(
-            weight.data_ptr(), log_sum.data_ptr(), grad_loss.data_ptr(), *self._sizes, k, bounded
+            weight.data_ptr(), sums.data_ptr(), grad_loss.data_ptr(), *self._sizes, k
         )
 
     def gradient(
-        self, gradient: Tensor, tile: Tensor, weight: Tensor, log_sum: Tensor, grad_loss: Tensor,
+        self, gradient: Tensor, tile: Tensor, weight: Tensor, maximum: Tensor, grad_loss: Tensor,
         sources: Tensor | None, targets: Tensor | None, row: int, column: int, k: float,
-        bounded: bool, kept: bool,
+        kept: bool,
     ) -> None:
         """Turn tile [R, C], at (row, column), into the gradient of its cosines."""
         self._kernel("gradient")(
-            gradient.data_ptr(), tile.data_ptr(), weight.data_ptr(), log_sum.data_ptr(),
+            gradient.data_ptr(), tile.data_ptr(), weight.data_ptr(), self._maximum(maximum),
             grad_loss.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
-            tile.shape[1], *self._sizes, k, bounded, kept, self._threads,
+            tile.shape[1], *self._sizes, k, kept, self._threads,
         )
 
     def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> float:
@@ -139,7 +142,7 @@ def _even_part(length: int, most: int) -> int:
 
 
 def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, length, size):
+    for start in range(0, length, max(size, 1)):
         yield start, min(length, start + size)
 
 
@@ -162,17 +165,18 @@ def contrastive_forward(
     source_ids: Tensor | None,
     target_ids: Tensor | None,
     offset: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
 
     Returns:
-        loss [B]; the normalised a and b; their inverse norms [B + M]; the log-sums of rows and
-        columns, float64 [B + M]; the tile [B, M] if it is the only one, otherwise [0, 0].
+        loss [B]; the normalised a and b; their inverse norms [B + M]; the sums of rows and
+        columns, float64 [B + M]; the maxima they are relative to, [B + M], not used where that is 1;
+        the tile [B, M] if it is the only one, otherwise [0, 0].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
     k = _inverse_temperature(temperature)
     bounded = _is_bounded(k, a.dtype)
-    native = CpuKernels(a.dtype, offset, B, M)
+    native = CpuKernels(a.dtype, offset, B, M, bounded=bounded)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
@@ -181,23 +185,23 @@ def contrastive_forward(
 
     sources = native.group_duplicates(source_ids)
     targets = native.group_duplicates(target_ids)
-    log_sum = a.new_zeros(B + M, dtype=torch.float64)
-    maximum = None if bounded else a.new_full((B + M,), LEAST_COSINE)
+    sums = a.new_zeros(B + M, dtype=torch.float64)
+    maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a.dtype)
     keep = rows == B and columns == M
     buffer = a.new_empty(rows * columns)
-    workspace = a.new_empty(native.workspace_size(rows, columns, bounded))
+    workspace = a.new_empty(native.workspace_size(rows, columns))
     for row, last_row in _parts(B, rows):
         for column, last_column in _parts(M, columns):
             tile = _tile(buffer, last_row - row, last_column - column)
             torch.mm(unit_a[row:last_row], unit_b[column:last_column].t(), out=tile)
             native.accumulate(
-                log_sum, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
+                sums, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
             )
-    native.finish(loss, log_sum, maximum, k)
+    native.finish(loss, sums, maximum, k)
     kept = buffer.view(B, M) if keep else a.new_empty(0, 0)
-    return loss, unit_a, unit_b, inverse_norm, log_sum, kept
+    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
 def _tile(buffer: Tensor, rows: int, columns: int) -> Tensor:
@@ -212,7 +216,7 @@ def _(
     source_ids: Tensor | None,
     target_ids: Tensor | None,
     offset: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     B, M = a.shape[0], b.shape[0]
     fits = B * M <= TILE_BYTES // a.dtype.itemsize
     return (
@@ -221,6 +225,7 @@ def _(
         b.new_empty(b.shape),
         a.new_empty(B + M),
         a.new_empty(B + M, dtype=torch.float64),
+        a.new_empty(B + M),
         a.new_empty(B, M) if fits else a.new_empty(0, 0),
     )
 
@@ -231,7 +236,8 @@ def contrastive_backward(
     unit_a: Tensor,
     unit_b: Tensor,
     inverse_norm: Tensor,
-    log_sum: Tensor,
+    sums: Tensor,
+    maximum: Tensor,
     kept: Tensor,
     temperature: Tensor,
     source_ids: Tensor | None,
@@ -247,13 +253,13 @@ def contrastive_backward(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    dtype = unit_a.dtype
     k = _inverse_temperature(temperature)
-    bounded = _is_bounded(k, dtype)
-    native = CpuKernels(dtype, offset, B, M)
+    native = CpuKernels(
+        unit_a.dtype, offset, B, M, bounded=_is_bounded(k, unit_a.dtype)
+    )
     grad_loss = grad_loss.contiguous()
     weight = unit_a.new_empty(B + M)
-    native.weigh(weight, log_sum, grad_loss, k, bounded)
+    native.weigh(weight, sums, grad_loss, k)
 
     is_kept = kept.shape == (B, M)
     # A kept tile has its masked entries out already.
@@ -261,7 +267,7 @@ def contrastive_backward(
     targets = None if is_kept else native.group_duplicates(target_ids)
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
-    rows, columns = (B, M) if is_kept else tile_shape(B, M, dtype)
+    rows, columns = (B, M) if is_kept else tile_shape(B, M, unit_a.dtype)
     buffer = unit_a.new_empty(rows * columns)
     for row, last_row in _parts(B, rows):
         rows_of_a = unit_a[row:last_row]
@@ -271,13 +277,15 @@ def contrastive_backward(
             if not is_kept:
                 torch.mm(rows_of_a, columns_of_b.t(), out=tile)
             native.gradient(
-                tile, kept if is_kept else tile, weight, log_sum, grad_loss, sources, targets, row,
-                column, k, bounded, is_kept,
+                tile, kept if is_kept else tile, weight, maximum, grad_loss, sources, targets, row,
+                column, k, is_kept,
             )
             if need_a:
                 _add_product(grad_a[row:last_row], tile, columns_of_b, first=column == 0)
             if need_b:
                 _add_product(grad_b[column:last_column], tile.t(), rows_of_a, first=row == 0)
+    if B == 0:
+        grad_b.zero_()  # no tile has written to it
     along = 0.0
     if need_a:
         along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
@@ -300,7 +308,8 @@ def _(
     unit_a: Tensor,
     unit_b: Tensor,
     inverse_norm: Tensor,
-    log_sum: Tensor,
+    sums: Tensor,
+    maximum: Tensor,
     kept: Tensor,
     temperature: Tensor,
     source_ids: Tensor | None,
@@ -317,10 +326,20 @@ def _(
     )
 
 
+def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
+    raise BackendError(
+        "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
+    )
+
+
+contrastive_backward.register_autograd(_no_second_derivative)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, _, temperature, source_ids, target_ids, offset = inputs
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
+    # The vectors stay differentiable, so that a second derivative is refused, not taken for zero.
+    ctx.mark_non_differentiable(*output[3:])
     ctx.save_for_backward(*output[1:], temperature, source_ids, target_ids)
     ctx.offset = offset
 
