@@ -29,6 +29,7 @@ struct DuplicateGroups {
 
 struct TilePlace {
   int64_t row, rows, column, columns;  // first row and column of the tile, and its size
+  int64_t stride;                      // elements from one row of the tile to the next
   int64_t offset;                      // the positive of row i is column i + offset
 };
 

@@ -110,7 +110,7 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
       T* const sums = slab_sum + slab * columns;
       for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
       for (int64_t r = from; r < to; ++r) {
-        T* const row = tile + r * columns;
+        T* const row = tile + r * place.stride;
         const int64_t i = place.row + r;
         const int64_t p = i + place.offset - place.column;
         if (p >= 0 && p < columns) positive[i] = row[p];
@@ -123,12 +123,12 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
       T* const highest = slab_max + slab * columns;
       for (int64_t j = 0; j < columns; ++j) highest[j] = column_max[place.column + j];
       for (int64_t r = from; r < to; ++r) {
-        const T* const row = tile + r * columns;
+        const T* const row = tile + r * place.stride;
 #pragma omp simd
         for (int64_t j = 0; j < columns; ++j) highest[j] = row[j] > highest[j] ? row[j] : highest[j];
       }
       for (int64_t r = from; r < to; ++r) {
-        const T* const row = tile + r * columns;
+        const T* const row = tile + r * place.stride;
         const int64_t i = place.row + r;
         T max = row_max[i], sum = 0;
 #pragma omp simd reduction(max : max)
@@ -190,8 +190,8 @@ void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_w
 #pragma omp parallel for schedule(static) num_threads(threads_for(place.rows * columns, threads))
   for (int64_t r = 0; r < place.rows; ++r) {
     const int64_t i = place.row + r;
-    const T* const in = tile + r * columns;
-    T* const out = gradient + r * columns;
+    const T* const in = tile + r * place.stride;
+    T* const out = gradient + r * place.stride;
     const T w = row_weight[i];
     if (!bounded) {
       const T max = row_max[i];

@@ -7,6 +7,7 @@ and multiply that into the gradients of both sides. A batch that fits one tile k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ class CpuKernels:
         self._kernel("accumulate")(
             sums.data_ptr(), self._maximum(maximum), positive.data_ptr(), tile.data_ptr(),
             workspace.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
-            tile.shape[1], *self._sizes, k, keep, self._threads,
+            tile.shape[1], tile.stride(0), *self._sizes, k, keep, self._threads,
         )
 
     def finish(self, loss: Tensor, sums: Tensor, maximum: Tensor, k: float) -> None:
@@ -109,7 +110,7 @@ class CpuKernels:
         self._kernel("gradient")(
             gradient.data_ptr(), tile.data_ptr(), weight.data_ptr(), self._maximum(maximum),
             grad_loss.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
-            tile.shape[1], *self._sizes, k, kept, self._threads,
+            tile.shape[1], tile.stride(0), *self._sizes, k, kept, self._threads,
         )
 
     def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> float:
@@ -126,19 +127,24 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def tile_shape(B: int, M: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Rows and columns of the largest tile: all of [B, M] if it fits, else as square as it gets."""
+    """Rows and columns of the largest tile: all of [B, M] if it fits, else about a square."""
     elements = TILE_BYTES // dtype.itemsize
     if B * M <= elements:
         return B, M
-    side = max(int(elements**0.5), 1)
-    rows = _even_part(B, min(side, B))
-    return rows, _even_part(M, min(max(elements // rows, 1), M))
+    rows = _even_part(B, math.isqrt(elements))
+    return rows, _even_part(M, elements // rows)
 
 
 def _even_part(length: int, most: int) -> int:
-    """The part size that cuts `length` into the fewest parts of at most `most`, about equal."""
-    parts = -(-length // most)
-    return -(-length // parts)
+    """The part size that cuts `length` into the fewest parts of about `most`, all but equal."""
+    size = math.ceil(length / math.ceil(length / max(most, 1)))
+    # A multiple of the kernels' vectors: other sizes slow the matrix product down.
+    return min(math.ceil(size / 16) * 16, length)
+
+
+def _stride(columns: int) -> int:
+    # An odd number of cache lines: rows that lie a power of two apart evict each other.
+    return ((columns + 15) // 16 | 1) * 16
 
 
 def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
@@ -147,7 +153,7 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _inverse_temperature(temperature: Tensor) -> float:
-    value = float(temperature)
+    value = temperature.item()
     if not 0 < value < float("inf"):
         raise InputError(f"temperature: got {value}, expected a positive finite number")
     return 1 / value
@@ -157,8 +163,7 @@ def _is_bounded(k: float, dtype: torch.dtype) -> bool:
     return 2 * k <= BOUNDED_SPAN[dtype]
 
 
-@torch.library.custom_op("ems_fast::contrastive", mutates_args=())
-def contrastive_forward(
+def _forward(
     a: Tensor,
     b: Tensor,
     temperature: Tensor,
@@ -189,27 +194,28 @@ def contrastive_forward(
     maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a.dtype)
-    keep = rows == B and columns == M
-    buffer = a.new_empty(rows * columns)
+    single = (rows, columns) == (B, M)
+    buffer = a.new_empty(rows, _stride(columns))
     workspace = a.new_empty(native.workspace_size(rows, columns))
-    for row, last_row in _parts(B, rows):
-        for column, last_column in _parts(M, columns):
-            tile = _tile(buffer, last_row - row, last_column - column)
-            torch.mm(unit_a[row:last_row], unit_b[column:last_column].t(), out=tile)
+    for column, last_column in _parts(M, columns):
+        columns_of_b = _transposed(unit_b[column:last_column], copy=not single)
+        for row, last_row in _parts(B, rows):
+            tile = buffer[: last_row - row, : last_column - column]
+            torch.mm(unit_a[row:last_row], columns_of_b, out=tile)
             native.accumulate(
-                sums, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
+                sums, maximum, loss, tile, workspace, sources, targets, row, column, k, single
             )
     native.finish(loss, sums, maximum, k)
-    kept = buffer.view(B, M) if keep else a.new_empty(0, 0)
+    kept = buffer[:, :M] if single else a.new_empty(0, 0)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
-def _tile(buffer: Tensor, rows: int, columns: int) -> Tensor:
-    return buffer[: rows * columns].view(rows, columns)
+def _transposed(x: Tensor, *, copy: bool) -> Tensor:
+    # The product runs faster on a transposed copy, which pays when it is used more than once.
+    return x.t().contiguous() if copy else x.t()
 
 
-@contrastive_forward.register_fake
-def _(
+def _fake_forward(
     a: Tensor,
     b: Tensor,
     temperature: Tensor,
@@ -226,12 +232,11 @@ def _(
         a.new_empty(B + M),
         a.new_empty(B + M, dtype=torch.float64),
         a.new_empty(B + M),
-        a.new_empty(B, M) if fits else a.new_empty(0, 0),
+        a.new_empty_strided((B, M), (_stride(M), 1)) if fits else a.new_empty(0, 0),
     )
 
 
-@torch.library.custom_op("ems_fast::contrastive_backward", mutates_args=())
-def contrastive_backward(
+def _gradients(
     grad_loss: Tensor,
     unit_a: Tensor,
     unit_b: Tensor,
@@ -261,24 +266,25 @@ def contrastive_backward(
     weight = unit_a.new_empty(B + M)
     native.weigh(weight, sums, grad_loss, k)
 
-    is_kept = kept.shape == (B, M)
+    is_kept = kept.numel() > 0
     # A kept tile has its masked entries out already.
     sources = None if is_kept else native.group_duplicates(source_ids)
     targets = None if is_kept else native.group_duplicates(target_ids)
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
     rows, columns = (B, M) if is_kept else tile_shape(B, M, unit_a.dtype)
-    buffer = unit_a.new_empty(rows * columns)
-    for row, last_row in _parts(B, rows):
-        rows_of_a = unit_a[row:last_row]
-        for column, last_column in _parts(M, columns):
-            columns_of_b = unit_b[column:last_column]
-            tile = _tile(buffer, last_row - row, last_column - column)
+    buffer = unit_a.new_empty(rows, _stride(columns))
+    for column, last_column in _parts(M, columns):
+        columns_of_b = unit_b[column:last_column]
+        transposed = columns_of_b if is_kept else _transposed(columns_of_b, copy=True)
+        for row, last_row in _parts(B, rows):
+            rows_of_a = unit_a[row:last_row]
+            tile = buffer[: last_row - row, : last_column - column]
             if not is_kept:
-                torch.mm(rows_of_a, columns_of_b.t(), out=tile)
+                torch.mm(rows_of_a, transposed, out=tile)
             native.gradient(
-                tile, kept if is_kept else tile, weight, maximum, grad_loss, sources, targets, row,
-                column, k, is_kept,
+                tile, kept if is_kept else tile, weight, maximum, grad_loss, sources,
+                targets, row, column, k, is_kept,
             )
             if need_a:
                 _add_product(grad_a[row:last_row], tile, columns_of_b, first=column == 0)
@@ -302,8 +308,7 @@ def _add_product(total: Tensor, x: Tensor, y: Tensor, *, first: bool) -> None:
         torch.addmm(total, x, y, out=total)
 
 
-@contrastive_backward.register_fake
-def _(
+def _fake_gradients(
     grad_loss: Tensor,
     unit_a: Tensor,
     unit_b: Tensor,
@@ -330,9 +335,6 @@ def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
     raise BackendError(
         "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
     )
-
-
-contrastive_backward.register_autograd(_no_second_derivative)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -363,7 +365,26 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
     )
 
 
-contrastive_forward.register_autograd(_backward, setup_context=_setup_context)
+# The same registrations as torch.library.custom_op's, without the wrappers that it puts around an
+# eager call: those cost as much as the kernels of a small batch.
+_LIBRARY = torch.library.Library("ems_fast", "FRAGMENT")
+
+
+def _register(name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
+    _LIBRARY.impl(name, function, "CPU")
+    torch.library.register_fake(f"ems_fast::{name}", fake, lib=_LIBRARY)
+    return getattr(torch.ops.ems_fast, name).default
+
+
+contrastive_forward = _register("contrastive", _forward, _fake_forward)
+contrastive_backward = _register("contrastive_backward", _gradients, _fake_gradients)
+torch.library.register_autograd(
+    "ems_fast::contrastive", _backward, setup_context=_setup_context, lib=_LIBRARY
+)
+torch.library.register_autograd(
+    "ems_fast::contrastive_backward", _no_second_derivative, lib=_LIBRARY
+)
 
 
 def contrastive_loss_fused(
