@@ -16,6 +16,8 @@
 
 namespace py = pybind11;
 
+void bind_contrastive(py::module_& m);  // contrastive.cpp
+
 namespace {
 
 ems::Isa isa_from_name(const std::string& name) {
@@ -138,4 +140,5 @@ PYBIND11_MODULE(_kernels, m) {
   bind_isa(m);
   bind_bag_of_words(m);
   bind_xtr(m);
+  bind_contrastive(m);
 }

@@ -11,5 +11,4 @@ def reduce_rows(loss: Tensor, reduction: Reduction) -> Tensor:
     """Reduce loss [B]; the mean of no rows is 0, so that an empty batch trains on nothing."""
     if reduction == "none":
         return loss
-    total = loss.sum()
-    return total if reduction == "sum" else total / max(loss.shape[0], 1)
+    return loss.sum() if reduction == "sum" or loss.shape[0] == 0 else loss.mean()

@@ -1,0 +1,256 @@
+#include "contrastive.h"
+
+#include <cmath>
+#include <limits>
+
+#include "contrastive_math.h"
+
+namespace ems {
+namespace EMS_ISA {
+namespace {
+
+// Below this many elements a second thread costs more than it saves.
+constexpr int64_t serial_elements = 1 << 15;
+
+int threads_for(int64_t elements, int threads) { return elements < serial_elements ? 1 : threads; }
+
+int64_t slabs_of(int64_t rows) { return (rows + slab_rows - 1) / slab_rows; }
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Writes `value` to the entries of row i's tile row that are no negatives of it.
+template <typename T>
+void overwrite_masked(T* row, const DuplicateGroups& groups, const TilePlace& place, int64_t i,
+                      T value) {
+  if (!groups.order) return;
+  const int64_t positive = i + place.offset;
+  const int32_t* from = groups.order + groups.begin[positive];
+  const int32_t* to = groups.order + groups.end[positive];
+  if (to - from == 1) return;
+  const int32_t* low = from;  // the first member at or after the tile's first column
+  for (int64_t length = to - from; length > 0;) {
+    const int64_t half = length / 2;
+    if (low[half] < place.column) {
+      low += half + 1;
+      length -= half + 1;
+    } else {
+      length = half;
+    }
+  }
+  const int64_t last = place.column + place.columns;
+  for (; low < to && *low < last; ++low)
+    if (*low != positive) row[*low - place.column] = value;
+}
+
+template <typename T>
+void normalise(T* unit, T* inverse_norm, const T* x, int64_t rows, int64_t width, double eps,
+               int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads_for(rows * width, threads))
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* in = x + r * width;
+    T* out = unit + r * width;
+    double square = 0;
+#pragma omp simd reduction(+ : square)
+    for (int64_t e = 0; e < width; ++e) square += static_cast<double>(in[e]) * in[e];
+    const double norm = std::sqrt(square);
+    const T inverse = static_cast<T>(1 / (norm < eps ? eps : norm));
+    inverse_norm[r] = inverse;
+#pragma omp simd
+    for (int64_t e = 0; e < width; ++e) out[e] = in[e] * inverse;
+  }
+}
+
+template <typename T>
+T exponentials(T* __restrict row, T* __restrict column_sum, int64_t columns, T k, bool keep) {
+  T sum = 0;
+  if (keep) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < columns; ++j) {
+      const T e = vexp(row[j] * k - k);
+      row[j] = e;
+      column_sum[j] += e;
+      sum += e;
+    }
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < columns; ++j) {
+      const T e = vexp(row[j] * k - k);
+      column_sum[j] += e;
+      sum += e;
+    }
+  }
+  return sum;
+}
+
+// Adds the sum `sum` relative to the maximum `max` to a running pair of the same kind.
+template <typename T>
+void merge(double& total, T& running, double sum, T max, double k) {
+  if (max > running) {
+    total = total * std::exp(k * (static_cast<double>(running) - max)) + sum;
+    running = max;
+  } else {
+    total += sum * std::exp(k * (static_cast<double>(max) - running));
+  }
+}
+
+template <typename T>
+void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, T* positive,
+                T* tile, T* workspace, DuplicateGroups sources, DuplicateGroups targets,
+                TilePlace place, double k, bool keep, int threads) {
+  const int64_t rows = place.rows, columns = place.columns, slabs = slabs_of(rows);
+  const bool bounded = row_max == nullptr;
+  const T scale = static_cast<T>(k);
+  T* const slab_sum = workspace;                     // [slabs, columns]
+  T* const slab_max = workspace + slabs * columns;   // [slabs, columns], not bounded only
+#pragma omp parallel num_threads(threads_for(rows * columns, threads))
+  {
+#pragma omp for schedule(static)
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      const int64_t from = slab * slab_rows, to = smaller(rows, from + slab_rows);
+      T* const sums = slab_sum + slab * columns;
+      for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
+      for (int64_t r = from; r < to; ++r) {
+        T* const row = tile + r * place.stride;
+        const int64_t i = place.row + r;
+        const int64_t p = i + place.offset - place.column;
+        if (p >= 0 && p < columns) positive[i] = row[p];
+        const T masked = -std::numeric_limits<T>::infinity();
+        overwrite_masked(row, sources, place, i, masked);
+        overwrite_masked(row, targets, place, i, masked);
+        if (bounded) row_sum[i] += exponentials(row, sums, columns, scale, keep);
+      }
+      if (bounded) continue;
+      T* const highest = slab_max + slab * columns;
+      for (int64_t j = 0; j < columns; ++j) highest[j] = column_max[place.column + j];
+      for (int64_t r = from; r < to; ++r) {
+        const T* const row = tile + r * place.stride;
+#pragma omp simd
+        for (int64_t j = 0; j < columns; ++j) highest[j] = row[j] > highest[j] ? row[j] : highest[j];
+      }
+      for (int64_t r = from; r < to; ++r) {
+        const T* const row = tile + r * place.stride;
+        const int64_t i = place.row + r;
+        T max = row_max[i], sum = 0;
+#pragma omp simd reduction(max : max)
+        for (int64_t j = 0; j < columns; ++j) max = row[j] > max ? row[j] : max;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < columns; ++j) {
+          sum += vexp((row[j] - max) * scale);
+          sums[j] += vexp((row[j] - highest[j]) * scale);
+        }
+        merge(row_sum[i], row_max[i], sum, max, k);
+      }
+    }
+#pragma omp for schedule(static)
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t c = place.column + j;
+      for (int64_t slab = 0; slab < slabs; ++slab) {
+        const int64_t at = slab * columns + j;
+        if (bounded)
+          column_sum[c] += slab_sum[at];
+        else
+          merge(column_sum[c], column_max[c], slab_sum[at], slab_max[at], k);
+      }
+    }
+  }
+}
+
+template <typename T>
+void finish(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
+            const T* column_max, int64_t B, int64_t offset, double k) {
+  for (int64_t i = 0; i < B; ++i) {
+    const int64_t p = i + offset;
+    const double cosine = loss[i];
+    // Maxima first: where the positive is the maximum they cancel without error.
+    const double above = ((row_max ? row_max[i] : 1) - cosine) + ((column_max ? column_max[p] : 1) - cosine);
+    loss[i] = static_cast<T>((std::log(row_sum[i]) + std::log(column_sum[p]) + k * above) / 2);
+  }
+}
+
+template <typename T>
+void weigh(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
+           const T* grad_loss, int64_t B, int64_t M, int64_t offset, double k) {
+  for (int64_t j = 0; j < M; ++j) column_weight[j] = 0;
+  for (int64_t i = 0; i < B; ++i) {
+    const double half = k * grad_loss[i] / 2;
+    row_weight[i] = static_cast<T>(half / row_sum[i]);
+    column_weight[i + offset] = static_cast<T>(half / column_sum[i + offset]);
+  }
+}
+
+template <typename T>
+void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
+              const T* row_max, const T* column_max, const T* grad_loss, DuplicateGroups sources,
+              DuplicateGroups targets, TilePlace place, double k, bool kept, int threads) {
+  const int64_t columns = place.columns;
+  const bool bounded = row_max == nullptr;
+  const T scale = static_cast<T>(k);
+  const T* const weight = column_weight + place.column;
+  const T* const highest = bounded ? nullptr : column_max + place.column;
+#pragma omp parallel for schedule(static) num_threads(threads_for(place.rows * columns, threads))
+  for (int64_t r = 0; r < place.rows; ++r) {
+    const int64_t i = place.row + r;
+    const T* const in = tile + r * place.stride;
+    T* const out = gradient + r * place.stride;
+    const T w = row_weight[i];
+    if (!bounded) {
+      const T max = row_max[i];
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j)
+        out[j] = w * vexp((in[j] - max) * scale) +
+                 weight[j] * vexp((in[j] - highest[j]) * scale);
+    } else if (kept) {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) out[j] = in[j] * (w + weight[j]);
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j)
+        out[j] = vexp(in[j] * scale - scale) * (w + weight[j]);
+    }
+    overwrite_masked(out, sources, place, i, T(0));
+    overwrite_masked(out, targets, place, i, T(0));
+    const int64_t p = i + place.offset - place.column;
+    if (p >= 0 && p < columns) out[p] -= scale * grad_loss[i];
+  }
+}
+
+template <typename T>
+double normalise_backward(T* grad, const T* unit, const T* inverse_norm, int64_t rows,
+                          int64_t width, double eps, int threads) {
+  // Slabs of fixed size, so that the sum does not depend on the number of threads.
+  const int64_t slabs = slabs_of(rows);
+  double total = 0;
+#pragma omp parallel for ordered schedule(static, 1) num_threads(threads_for(rows * width, threads))
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    double along = 0;
+    const int64_t to = smaller(rows, (slab + 1) * slab_rows);
+    for (int64_t r = slab * slab_rows; r < to; ++r) {
+      T* const g = grad + r * width;
+      const T* const u = unit + r * width;
+      const T inverse = inverse_norm[r];
+      double dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (int64_t e = 0; e < width; ++e) dot += static_cast<double>(g[e]) * u[e];
+      along += dot;
+      // A norm that was raised to eps is a constant: nothing is projected out.
+      const T radial = inverse < static_cast<T>(1 / eps) ? static_cast<T>(dot) : T(0);
+#pragma omp simd
+      for (int64_t e = 0; e < width; ++e) g[e] = (g[e] - u[e] * radial) * inverse;
+    }
+#pragma omp ordered
+    total += along;
+  }
+  return total;
+}
+
+}  // namespace
+
+template <typename T>
+static constexpr ContrastiveKernels<T> kernels_of = {
+    normalise<T>, accumulate<T>, finish<T>, weigh<T>, gradient<T>, normalise_backward<T>};
+
+extern const ContrastiveTable contrastive_table;
+const ContrastiveTable contrastive_table = {kernels_of<float>, kernels_of<double>};
+
+}  // namespace EMS_ISA
+}  // namespace ems

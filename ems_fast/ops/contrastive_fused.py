@@ -1,0 +1,406 @@
+"""The contrastive loss by tiles: one exp per similarity serves both directions, no [B, M] matrix.
+
+Forward: normalise, then for each tile of cosines (torch's BLAS) sum the exponentials of its rows
+and of its columns. Backward: compute the tiles again, turn each into the gradient of its cosines
+and multiply that into the gradients of both sides. A batch that fits one tile keeps it instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ems_fast.errors import BackendError, InputError
+from ems_fast.ops.contrastive_reference import NORM_EPS
+from ems_fast.ops.native import kernels, num_threads
+
+# Bytes of the tile, the only buffer that could grow with B · M: two megabytes stay in the cores'
+# second-level caches and are enough for the matrix product to run at full speed.
+TILE_BYTES = 1 << 22
+# With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
+# cosine: no running maximum is needed, and one exponential serves rows and columns.
+BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
+# Running maxima start at a value that no cosine falls below.
+LEAST_COSINE = -2.0
+
+
+class CpuKernels:
+    """The kernels of csrc/contrastive.h over tensors of one dtype, for one pair of inputs.
+
+    Args:
+        dtype: float32 or float64.
+        offset: row i's positive is column i + offset.
+        B: rows.
+        M: columns.
+        bounded: exponentials are taken relative to cosine 1; `maximum` is not used.
+    """
+
+    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int, *, bounded: bool):
+        self._native = kernels()
+        self._suffix = "_f32" if dtype == torch.float32 else "_f64"
+        self._sizes = (offset, B, M)
+        self._bounded = bounded
+        self._threads = num_threads()
+
+    def _kernel(self, name: str) -> Callable[..., Any]:
+        kernel: Callable[..., Any] = getattr(self._native, f"contrastive_{name}{self._suffix}")
+        return kernel
+
+    def _maximum(self, maximum: Tensor) -> int:
+        return 0 if self._bounded else maximum.data_ptr()
+
+    def group_duplicates(self, ids: Tensor | None) -> Tensor | None:
+        """Which columns share an id, int32 [3, M]; None if no two do."""
+        if ids is None:
+            return None
+        ids = ids.contiguous()
+        groups = torch.empty(3, ids.numel(), dtype=torch.int32)
+        found = self._native.contrastive_group_duplicates(
+            groups.data_ptr(), ids.data_ptr(), ids.numel()
+        )
+        return groups if found else None
+
+    def workspace_size(self, rows: int, columns: int) -> int:
+        """Elements that `accumulate` needs beside a tile."""
+        size: int = self._native.contrastive_workspace_size(rows, columns, self._bounded)
+        return size
+
+    def normalise(self, unit: Tensor, inverse_norm: Tensor, x: Tensor) -> None:
+        """Fill unit [R, E] and inverse_norm [R] from x [R, E]."""
+        x = x.contiguous()
+        self._kernel("normalise")(
+            unit.data_ptr(), inverse_norm.data_ptr(), x.data_ptr(), *x.shape, NORM_EPS,
+            self._threads,
+        )
+
+    def accumulate(
+        self, sums: Tensor, maximum: Tensor, positive: Tensor, tile: Tensor,
+        workspace: Tensor, sources: Tensor | None, targets: Tensor | None, row: int, column: int,
+        k: float, keep: bool,
+    ) -> None:
+        """Add the exponentials of tile [R, C], at (row, column), to sums [B + M]."""
+        self._kernel("accumulate")(
+            sums.data_ptr(), self._maximum(maximum), positive.data_ptr(), tile.data_ptr(),
+            workspace.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
+            tile.shape[1], tile.stride(0), *self._sizes, k, keep, self._threads,
+        )
+
+    def finish(self, loss: Tensor, sums: Tensor, maximum: Tensor, k: float) -> None:
+        """Turn the positives' cosines into losses [B], in place."""
+        self._kernel("finish")(
+            loss.data_ptr(), sums.data_ptr(), self._maximum(maximum), *self._sizes, k
+        )
+
+    def weigh(self, weight: Tensor, sums: Tensor, grad_loss: Tensor, k: float) -> None:
+        """What an exponential of each row and column weighs in the gradient, weight [B + M]."""
+        self._kernel("weigh")(
+            weight.data_ptr(), sums.data_ptr(), grad_loss.data_ptr(), *self._sizes, k
+        )
+
+    def gradient(
+        self, gradient: Tensor, tile: Tensor, weight: Tensor, maximum: Tensor, grad_loss: Tensor,
+        sources: Tensor | None, targets: Tensor | None, row: int, column: int, k: float,
+        kept: bool,
+    ) -> None:
+        """Turn tile [R, C], at (row, column), into the gradient of its cosines."""
+        self._kernel("gradient")(
+            gradient.data_ptr(), tile.data_ptr(), weight.data_ptr(), self._maximum(maximum),
+            grad_loss.data_ptr(), _address(sources), _address(targets), row, tile.shape[0], column,
+            tile.shape[1], tile.stride(0), *self._sizes, k, kept, self._threads,
+        )
+
+    def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> float:
+        """Turn the gradient of unit [R, E] into that of x, in place; returns Σ grad · unit."""
+        along: float = self._kernel("normalise_backward")(
+            grad.data_ptr(), unit.data_ptr(), inverse_norm.data_ptr(), *grad.shape, NORM_EPS,
+            self._threads,
+        )
+        return along
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def tile_shape(B: int, M: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Rows and columns of the largest tile: all of [B, M] if it fits, else about a square."""
+    elements = TILE_BYTES // dtype.itemsize
+    if B * M <= elements:
+        return B, M
+    rows = _even_part(B, math.isqrt(elements))
+    return rows, _even_part(M, elements // rows)
+
+
+def _even_part(length: int, most: int) -> int:
+    """The part size that cuts `length` into the fewest parts of about `most`, all but equal."""
+    size = math.ceil(length / math.ceil(length / max(most, 1)))
+    # A multiple of the kernels' vectors: other sizes slow the matrix product down.
+    return min(math.ceil(size / 16) * 16, length)
+
+
+def _stride(columns: int) -> int:
+    # An odd number of cache lines: rows that lie a power of two apart evict each other.
+    return ((columns + 15) // 16 | 1) * 16
+
+
+def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, length, max(size, 1)):
+        yield start, min(length, start + size)
+
+
+def _inverse_temperature(temperature: Tensor) -> float:
+    value = temperature.item()
+    if not 0 < value < float("inf"):
+        raise InputError(f"temperature: got {value}, expected a positive finite number")
+    return 1 / value
+
+
+def _is_bounded(k: float, dtype: torch.dtype) -> bool:
+    return 2 * k <= BOUNDED_SPAN[dtype]
+
+
+def _forward(
+    a: Tensor,
+    b: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
+
+    Returns:
+        loss [B]; the normalised a and b; their inverse norms [B + M]; the sums of rows and
+        columns, float64 [B + M]; the maxima they are relative to, [B + M], not used where that is 1;
+        the tile [B, M] if it is the only one, otherwise [0, 0].
+    """
+    B, M, E = a.shape[0], b.shape[0], a.shape[1]
+    k = _inverse_temperature(temperature)
+    bounded = _is_bounded(k, a.dtype)
+    native = CpuKernels(a.dtype, offset, B, M, bounded=bounded)
+
+    unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
+    inverse_norm = a.new_empty(B + M)
+    native.normalise(unit_a, inverse_norm[:B], a)
+    native.normalise(unit_b, inverse_norm[B:], b)
+
+    sources = native.group_duplicates(source_ids)
+    targets = native.group_duplicates(target_ids)
+    sums = a.new_zeros(B + M, dtype=torch.float64)
+    maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
+    loss = a.new_empty(B)
+    rows, columns = tile_shape(B, M, a.dtype)
+    single = (rows, columns) == (B, M)
+    buffer = a.new_empty(rows, _stride(columns))
+    workspace = a.new_empty(native.workspace_size(rows, columns))
+    for column, last_column in _parts(M, columns):
+        columns_of_b = _transposed(unit_b[column:last_column], copy=not single)
+        for row, last_row in _parts(B, rows):
+            tile = buffer[: last_row - row, : last_column - column]
+            torch.mm(unit_a[row:last_row], columns_of_b, out=tile)
+            native.accumulate(
+                sums, maximum, loss, tile, workspace, sources, targets, row, column, k, single
+            )
+    native.finish(loss, sums, maximum, k)
+    kept = buffer[:, :M] if single else a.new_empty(0, 0)
+    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
+
+
+def _transposed(x: Tensor, *, copy: bool) -> Tensor:
+    # The product runs faster on a transposed copy, which pays when it is used more than once.
+    return x.t().contiguous() if copy else x.t()
+
+
+def _fake_forward(
+    a: Tensor,
+    b: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    B, M = a.shape[0], b.shape[0]
+    fits = B * M <= TILE_BYTES // a.dtype.itemsize
+    return (
+        a.new_empty(B),
+        a.new_empty(a.shape),
+        b.new_empty(b.shape),
+        a.new_empty(B + M),
+        a.new_empty(B + M, dtype=torch.float64),
+        a.new_empty(B + M),
+        a.new_empty_strided((B, M), (_stride(M), 1)) if fits else a.new_empty(0, 0),
+    )
+
+
+def _gradients(
+    grad_loss: Tensor,
+    unit_a: Tensor,
+    unit_b: Tensor,
+    inverse_norm: Tensor,
+    sums: Tensor,
+    maximum: Tensor,
+    kept: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+    need_a: bool,
+    need_b: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a, b and the temperature, given that of the losses [B].
+
+    Returns:
+        grad_a [B, E] if `need_a`, else [0, E]; grad_b likewise; the temperature's gradient, a
+        float64 scalar, which only `need_a` computes.
+    """
+    B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
+    k = _inverse_temperature(temperature)
+    native = CpuKernels(
+        unit_a.dtype, offset, B, M, bounded=_is_bounded(k, unit_a.dtype)
+    )
+    grad_loss = grad_loss.contiguous()
+    weight = unit_a.new_empty(B + M)
+    native.weigh(weight, sums, grad_loss, k)
+
+    is_kept = kept.numel() > 0
+    # A kept tile has its masked entries out already.
+    sources = None if is_kept else native.group_duplicates(source_ids)
+    targets = None if is_kept else native.group_duplicates(target_ids)
+    grad_a = unit_a.new_empty(B if need_a else 0, E)
+    grad_b = unit_b.new_empty(M if need_b else 0, E)
+    rows, columns = (B, M) if is_kept else tile_shape(B, M, unit_a.dtype)
+    buffer = unit_a.new_empty(rows, _stride(columns))
+    for column, last_column in _parts(M, columns):
+        columns_of_b = unit_b[column:last_column]
+        transposed = columns_of_b if is_kept else _transposed(columns_of_b, copy=True)
+        for row, last_row in _parts(B, rows):
+            rows_of_a = unit_a[row:last_row]
+            tile = buffer[: last_row - row, : last_column - column]
+            if not is_kept:
+                torch.mm(rows_of_a, transposed, out=tile)
+            native.gradient(
+                tile, kept if is_kept else tile, weight, maximum, grad_loss, sources,
+                targets, row, column, k, is_kept,
+            )
+            if need_a:
+                _add_product(grad_a[row:last_row], tile, columns_of_b, first=column == 0)
+            if need_b:
+                _add_product(grad_b[column:last_column], tile.t(), rows_of_a, first=row == 0)
+    if B == 0:
+        grad_b.zero_()  # no tile has written to it
+    along = 0.0
+    if need_a:
+        along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+    if need_b:
+        native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
+    return grad_a, grad_b, unit_a.new_full((), -k * along, dtype=torch.float64)
+
+
+def _add_product(total: Tensor, x: Tensor, y: Tensor, *, first: bool) -> None:
+    # Out-variants only: autocast leaves them alone.
+    if first:
+        torch.mm(x, y, out=total)
+    else:
+        torch.addmm(total, x, y, out=total)
+
+
+def _fake_gradients(
+    grad_loss: Tensor,
+    unit_a: Tensor,
+    unit_b: Tensor,
+    inverse_norm: Tensor,
+    sums: Tensor,
+    maximum: Tensor,
+    kept: Tensor,
+    temperature: Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    offset: int,
+    need_a: bool,
+    need_b: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    E = unit_a.shape[1]
+    return (
+        unit_a.new_empty(unit_a.shape[0] if need_a else 0, E),
+        unit_b.new_empty(unit_b.shape[0] if need_b else 0, E),
+        unit_a.new_empty((), dtype=torch.float64),
+    )
+
+
+def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
+    raise BackendError(
+        "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, _, temperature, source_ids, target_ids, offset = inputs
+    ctx.set_materialize_grads(False)
+    # The vectors stay differentiable, so that a second derivative is refused, not taken for zero.
+    ctx.mark_non_differentiable(*output[3:])
+    ctx.save_for_backward(*output[1:], temperature, source_ids, target_ids)
+    ctx.offset = offset
+
+
+def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if grad_loss is None:
+        return (None,) * 6
+    need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
+    *saved, temperature, source_ids, target_ids = ctx.saved_tensors
+    grad_a, grad_b, grad_temperature = contrastive_backward(
+        grad_loss, *saved, temperature, source_ids, target_ids, ctx.offset,
+        need_a or need_temperature, need_b,
+    )
+    return (
+        grad_a if need_a else None,
+        grad_b if need_b else None,
+        grad_temperature.to(temperature) if need_temperature else None,
+        None,
+        None,
+        None,
+    )
+
+
+# The same registrations as torch.library.custom_op's, without the wrappers that it puts around an
+# eager call: those cost as much as the kernels of a small batch.
+_LIBRARY = torch.library.Library("ems_fast", "FRAGMENT")
+
+
+def _register(name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
+    _LIBRARY.impl(name, function, "CPU")
+    torch.library.register_fake(f"ems_fast::{name}", fake, lib=_LIBRARY)
+    return getattr(torch.ops.ems_fast, name).default
+
+
+contrastive_forward = _register("contrastive", _forward, _fake_forward)
+contrastive_backward = _register("contrastive_backward", _gradients, _fake_gradients)
+torch.library.register_autograd(
+    "ems_fast::contrastive", _backward, setup_context=_setup_context, lib=_LIBRARY
+)
+torch.library.register_autograd(
+    "ems_fast::contrastive_backward", _no_second_derivative, lib=_LIBRARY
+)
+
+
+def contrastive_loss_fused(
+    a: Tensor,
+    b: Tensor,
+    *,
+    temperature: float | Tensor,
+    source_ids: Tensor | None,
+    target_ids: Tensor | None,
+    positive_offset: int,
+) -> Tensor:
+    """Per-pair losses [B]; the arguments are those of `contrastive_loss`, already checked."""
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.tensor(temperature, dtype=torch.float64)
+    loss: Tensor = contrastive_forward(
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, positive_offset
+    )[0]
+    return loss
