@@ -388,9 +388,9 @@ def po_quote(text: str) -> str:
     return f'"{text}"'
 
 
-def mo_bytes(entries: dict[str, str], order: str = "<") -> bytes:
-    ids = [key.encode() for key in sorted(entries)]
-    strings = [entries[key].encode() for key in sorted(entries)]
+def mo_bytes(entries: dict[str, str], order: str = "<", encoding: str = "utf-8") -> bytes:
+    ids = [key.encode(encoding) for key in sorted(entries)]
+    strings = [entries[key].encode(encoding) for key in sorted(entries)]
     position = 28 + 16 * len(ids)
     tables = [[], []]
     for table, values in zip(tables, (ids, strings), strict=True):
@@ -447,14 +447,20 @@ class TestGettext:
         entry = 'msgid "a"\nmsgstr "b"\n'
         path = write(tmp_path / "locale/pt_BR/LC_MESSAGES/django.po", entry)
         assert languages(Gettext(path)) == {("en", "pt-br")}
+        path = write(tmp_path / "locale/byn/LC_MESSAGES/x.po", entry)
+        assert languages(Gettext(path)) == {("en", "byn")}
         with pytest.raises(InputError, match="its language is in neither its header"):
             Gettext(write(tmp_path / "x.po", entry)).check()
         assert languages(Gettext(tmp_path / "x.po", "fr", "de")) == {("fr", "de")}
 
     def test_declared_charset(self, tmp_path):
-        text = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=ISO-8859-1\\n"\n\n'
+        text = '# Jürgen\nmsgid ""\nmsgstr "Last-Translator: Jürgen\\n"\n'
+        text += '"Content-Type: text/plain; charset=ISO-8859-1\\n"\n\n'
         text += 'msgid "a"\nmsgstr "größe"\n'
         assert texts(Gettext(write(tmp_path / "de.po", text.encode("latin-1")))) == [("a", "größe")]
+        header = "Last-Translator: Jürgen\nContent-Type: text/plain; charset=ISO-8859-1\n"
+        data = mo_bytes({"": header, "a": "größe"}, encoding="latin-1")
+        assert texts(Gettext(write(tmp_path / "de.mo", data))) == [("a", "größe")]
         path = write(tmp_path / "fr.po", 'msgid "a"\nmsgstr "größe"\n'.encode("latin-1"))
         with pytest.raises(InputError, match=r"fr\.po, line 2: is not UTF-8"):
             list(Gettext(path))
