@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,8 @@ class Tokenizer:
         """
         encoded = self._processor.encode(list(sentences), num_threads=num_threads)
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
-        flat = np.fromiter(
-            (token for ids in encoded for token in ids), dtype=np.int64, count=int(offsets[-1])
-        )
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        flat = np.fromiter(chain.from_iterable(encoded), np.int64, int(offsets[-1]))
         return flat, offsets
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ MAX_LENGTH_RATIO = 3.0
 _RATIO_SLACK = 10
 
 _LAYOUT = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffd-\uffff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _KANA = re.compile(r"[\u3040-\u30ff\u31f0-\u31ff]")
 _HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7a3]")
@@ -69,7 +69,7 @@ def reason_to_drop(source: str, target: str, source_key: str, target_key: str) -
     if source_key == target_key:
         return "identical"
     for text in (source, target):
-        if not text.isprintable() and _CONTROL.search(text):
+        if "\ufffd" in text or (not text.isprintable() and _CONTROL.search(text)):
             return "control_characters"
     a, b = effective_length(source) + _RATIO_SLACK, effective_length(target) + _RATIO_SLACK
     if a > MAX_LENGTH_RATIO * b or b > MAX_LENGTH_RATIO * a:

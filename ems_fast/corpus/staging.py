@@ -55,6 +55,4 @@ def staged_folder(output: Path) -> Iterator[Path]:
                 f"{output}: the disk is full; nothing was left there, free some space or give an "
                 f"output folder on another disk"
             ) from error
-        if error.filename is None or Path(error.filename).parent in (output.parent, staging):
-            raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
-        raise
+        raise InputError(f"{output}: was not written ({error})") from error

@@ -17,6 +17,7 @@ from ems_fast.errors import InputError
 
 _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_HEADER_BYTES = 1 << 13
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 # A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)".
 _MARKED_GROUP = re.compile(r"\s*\(([&_])[A-Za-z0-9]\)")
@@ -93,10 +94,16 @@ class Gettext:
 
     def _path_language(self) -> str | None:
         path = Path(self.path)
-        candidates = [path.name.split(".")[0]]
+        stem = path.name.split(".")[0]
+        if is_known(stem):
+            return stem
         if path.parent.name == "LC_MESSAGES":
-            candidates.append(path.parent.parent.name)
-        return next((code for code in candidates if is_known(code)), None)
+            folder = path.parent.parent.name
+            try:
+                return normalise_language(folder)  # any code: nothing else stands there
+            except InputError:
+                return None
+        return None
 
     def __iter__(self) -> Iterator[RawPair]:
         """The pairs in the order of the file."""
@@ -164,7 +171,9 @@ def _strip_mark(text: str, mark: str) -> str | None:
 
 
 def _read_po(path: Path) -> Iterator[_Entry]:
-    encoding = "utf-8"
+    # Before the first line is decoded: the header may hold a name in the old character set.
+    with open_bytes(path) as file:
+        encoding = _charset(file.read(_HEADER_BYTES), path)
     entry = _Entry(line=1)
     parts: list[str] | None = None  # of the string being read
     where: tuple[str, int] = ("", 0)  # keyword and plural index of it
@@ -210,8 +219,6 @@ def _read_po(path: Path) -> Iterator[_Entry]:
             if starts:
                 if entry.strings:
                     yield entry
-                    if not entry.id:
-                        encoding = _charset(entry.strings.get(0, ""), path)
                 entry = _Entry(line=number, fuzzy=fuzzy)
                 fuzzy = False
             elif keyword == "msgid":
@@ -235,16 +242,17 @@ def _decode(raw: bytes, encoding: str, path: Path, number: int) -> str:
         ) from error
 
 
-def _charset(header: str, path: Path) -> str:
+def _charset(header: bytes, path: Path) -> str:
     """The character set that the header declares; UTF-8 where it says none."""
-    match = re.search(r"charset=([\w.:-]+)", header)
-    if match is None or match[1].upper() == "CHARSET":
+    match = re.search(rb"charset=([\w.:-]+)", header)
+    if match is None or match[1].upper() == b"CHARSET":
         return "utf-8"
+    name = match[1].decode()
     try:
-        return codecs.lookup(match[1]).name
+        return codecs.lookup(name).name
     except LookupError as error:
         raise InputError(
-            f"{path}: declares the unknown charset {match[1]!r}; convert the file to UTF-8"
+            f"{path}: declares the unknown charset {name!r}; convert the file to UTF-8"
         ) from error
 
 
@@ -274,6 +282,8 @@ def _read_mo(path: Path) -> Iterator[_Entry]:
         for index in range(count):
             id_bytes = _mo_string(data, order, ids + 8 * index)
             string_bytes = _mo_string(data, order, strings + 8 * index)
+            if not id_bytes:  # the header, which sorts first
+                encoding = _charset(string_bytes, path)
             message = _decode(id_bytes, encoding, path, index + 1).rpartition("\x04")[2]
             translation = _decode(string_bytes, encoding, path, index + 1)
             singular, separator, plural = message.partition("\0")
@@ -283,8 +293,6 @@ def _read_mo(path: Path) -> Iterator[_Entry]:
                 plural=plural if separator else None,
                 strings=dict(enumerate(translation.split("\0"))),
             )
-            if not message:
-                encoding = _charset(translation, path)
     except (KeyError, struct.error) as error:
         raise InputError(f"{path}: is no compiled gettext catalogue, or is cut off") from error
 

@@ -219,15 +219,22 @@ class Tsv:
         """The two columns whose names are language codes, if the first line is such a header.
 
         A first line of data can look the same ("no<TAB>ja"): where the languages are also known
-        otherwise, only a line naming exactly those is a header.
+        otherwise, only a line naming exactly those is a header. More than two codes ("id" is one
+        too) leave it open which are meant, unless `columns` says so.
         """
+        known = from_name
+        if self.source_lang is not None and self.target_lang is not None:
+            known = (self.source_lang, self.target_lang)
         codes = [(i, normalise_language(c)) for i, c in enumerate(first) if is_known(c)]
+        if self.columns is not None:
+            codes = [
+                (i, code) for i, code in codes if i in self.columns or first[i] in self.columns
+            ]
+        elif known is not None:
+            codes = [(i, code) for i, code in codes if code in known]
         if len(codes) != 2 or codes[0][1] == codes[1][1]:
             return None
-        found = {codes[0][1], codes[1][1]}
-        if self.source_lang is not None and found != {self.source_lang, self.target_lang}:
-            return None
-        if self.source_lang is None and from_name is not None and found != set(from_name):
+        if known is not None and {codes[0][1], codes[1][1]} != set(known):
             return None
         return codes[0][0], codes[1][0]
 
