@@ -2,14 +2,14 @@
 
 from importlib.metadata import version as _version
 
-from ems_fast.diagnosis import Backend, backends
 from ems_fast.config import ModelConfig
 from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
+from ems_fast.diagnosis import Backend, backends
 from ems_fast.encoding import EncodingWarning, SentenceEncoder, load
 from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.evaluation import (
-    Evaluation,
     EvalSet,
+    Evaluation,
     evaluate,
     evaluate_retrieval,
     read_eval_sets,
@@ -20,8 +20,8 @@ from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")
 __all__ = [
-    "BackendError",
     "Backend",
+    "BackendError",
     "BagOfWords",
     "BinaryCorpus",
     "EmsError",

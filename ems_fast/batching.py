@@ -126,7 +126,9 @@ class PairSampler:
         for s, count in enumerate(counts.tolist()):
             part = row[start : start + count]
             # Every shard walks its own permutation.
-            permuted_rows(int(self._consumed[s]), int(self._sizes[s]), self._seed * 65_537 + s, part)
+            permuted_rows(
+                int(self._consumed[s]), int(self._sizes[s]), self._seed * 65_537 + s, part
+            )
             start += count
         lengths = np.empty((2, size), dtype=np.int64)
         self._reader.lengths(shard, row, lengths)
@@ -246,7 +248,9 @@ class BatchStream:
             for rows, state in self._sampler:
                 mine = slice(self._ranks.rank, None, self._ranks.world)
                 batch = self._builder.build(
-                    Rows(np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine]))
+                    Rows(
+                        np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine])
+                    )
                 )
                 if self._ranks.device.type == "cuda":
                     batch = batch.pin_memory()

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="ems-fast",
-        description="Train multilingual sentence embeddings on your own parallel text, and use them.",
+        description="Train multilingual sentence embeddings on your own parallel text.",
     )
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
@@ -66,7 +66,10 @@ def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
         help="languages of TSV files that do not name theirs, such as 'en-{stem}'",
     )  # fmt: skip
     parser.add_argument(
-        "--tags", nargs="+", metavar="TAG", help="keep only TSV lines whose last column is one of these"
+        "--tags",
+        nargs="+",
+        metavar="TAG",
+        help="keep only TSV lines whose last column is one of these",
     )
     parser.add_argument("--valid-pairs", type=int, metavar="N", default=500,
                         help="pairs of each language pair to hold out")  # fmt: skip

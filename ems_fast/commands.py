@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 import ems_fast
-from ems_fast import diagnosis
 from ems_fast import demo as demo_run
+from ems_fast import diagnosis
 from ems_fast.encoding import CHUNK_SENTENCES
 from ems_fast.errors import InputError
 from ems_fast.run_folder import replacing

@@ -11,7 +11,7 @@ import torch
 from ems_fast.config import ModelConfig
 from ems_fast.demo_corpus import collect
 from ems_fast.encoding import SentenceEncoder
-from ems_fast.evaluation import Evaluation, EvalSet, evaluate, nearest_examples
+from ems_fast.evaluation import EvalSet, Evaluation, evaluate, nearest_examples
 from ems_fast.model import Encoder
 from ems_fast.tokenizer import Tokenizer
 from ems_fast.training import train

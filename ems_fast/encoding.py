@@ -132,14 +132,10 @@ class SentenceEncoder:
             found.append(f"{empty} without a token (their vectors are zero)")
         if truncated:
             found.append(f"{truncated} longer than {self.config.max_tokens} tokens (cut there)")
-        warnings.warn(
-            f"of {n} sentences, {' and '.join(found)}", EncodingWarning, stacklevel=3
-        )
+        warnings.warn(f"of {n} sentences, {' and '.join(found)}", EncodingWarning, stacklevel=3)
 
 
-def _batches(
-    lengths: npt.NDArray[np.int64], batch_tokens: int
-) -> Iterator[npt.NDArray[np.int64]]:
+def _batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of non-empty sentences, shortest first, about `batch_tokens` tokens at a time."""
     by_length = np.argsort(lengths, kind="stable")
     by_length = by_length[lengths[by_length] > 0]

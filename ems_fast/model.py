@@ -52,12 +52,9 @@ class SelfAttention(nn.Module):
 
     def _attend_groups(self, qkv: Tensor, packed: Packed) -> Tensor:
         """One call per sentence length: no padding, no mask."""
-        parts = qkv.split([n * T for n, T in packed.groups])
+        parts = torch.split(qkv, [n * T for n, T in packed.groups])
         return torch.cat(
-            [
-                self._attend(part, n, T)
-                for part, (n, T) in zip(parts, packed.groups, strict=True)
-            ]
+            [self._attend(part, n, T) for part, (n, T) in zip(parts, packed.groups, strict=True)]
         )
 
     def _attend_padded(self, qkv: Tensor, packed: Packed) -> Tensor:
@@ -115,7 +112,7 @@ class Encoder(nn.Module):
     def _mean(x: Tensor, packed: Packed) -> Tensor:
         """X [N, D] → the mean of every sentence's tokens [B, D], in packed order."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        parts = x.split([n * T for n, T in packed.groups])
+        parts = torch.split(x, [n * T for n, T in packed.groups])
         return torch.cat(
             [
                 part.view(n, T, -1).mean(dim=1)
@@ -139,7 +136,7 @@ class XTRHead(nn.Module):
         self.norm = nn.LayerNorm(config.head_width, eps=LAYER_NORM_EPS)
 
     def forward(self, u: Tensor, languages: Tensor) -> Tensor:
-        """U [B, D] and the languages to reconstruct [B] → hidden state [B, D + G] (tied: [B, D])."""
+        """U [B, D] and the languages to reconstruct [B] → hidden state [B, D + G], tied [B, D]."""
         e = self.language_norm(self.languages(languages))
         hidden: Tensor = self.norm(F.silu(self.dense(torch.cat([e, u], dim=1))))
         return hidden

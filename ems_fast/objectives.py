@@ -86,4 +86,3 @@ class Objective(nn.Module):
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         return Losses(total, xtr.detach(), contrastive.detach())
-

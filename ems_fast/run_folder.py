@@ -88,7 +88,9 @@ class RunFolder:
             )
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output_dir: {self.path} is a file; choose a folder")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        # What an interrupted preparation left is removed by the next one.
+        leftovers = {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
+        if self.path.is_dir() and any(p.name not in leftovers for p in self.path.iterdir()):
             raise InputError(f"output_dir: {self.path} is not empty; choose another folder")
 
     def create(self) -> None:

@@ -12,7 +12,9 @@ from ems_fast.model import EMSModel
 
 def layer_norm(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt() * norm.weight + norm.bias
+    return (
+        centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt() * norm.weight + norm.bias
+    )
 
 
 def swish(x: Tensor) -> Tensor:
@@ -34,7 +36,9 @@ def plain_embedding(model: EMSModel, ids: list[int]) -> Tensor:
         for one_q, one_k, one_v in zip(*(t.chunk(heads, dim=-1) for t in (q, k, v)), strict=True):
             weights = torch.softmax(one_q @ one_k.T / one_q.shape[-1] ** 0.5, dim=-1)
             attended.append(weights @ one_v)
-        x = layer_norm(x + affine(torch.cat(attended, dim=-1), layer.attention.out), layer.attention_norm)
+        x = layer_norm(
+            x + affine(torch.cat(attended, dim=-1), layer.attention.out), layer.attention_norm
+        )
         x = layer_norm(x + affine(swish(affine(x, layer.ffn_in)), layer.ffn_out), layer.ffn_norm)
     return x.mean(0)
 
@@ -48,7 +52,9 @@ def bag(ids: list[int], weighting: str) -> dict[int, float]:
     return {token: 1 / len(ids) for token in counts}
 
 
-def plain_xtr(model: EMSModel, u: Tensor, language: int, target: list[int], weighting: str) -> Tensor:
+def plain_xtr(
+    model: EMSModel, u: Tensor, language: int, target: list[int], weighting: str
+) -> Tensor:
     head = model.xtr_head
     e = layer_norm(head.languages.weight[language], head.language_norm)
     z = layer_norm(swish(affine(torch.cat([e, u]), head.dense)), head.norm)

@@ -13,7 +13,9 @@ MEANINGS = 60
 
 def word(language: str, meaning: int) -> str:
     rng = random.Random(f"{language} {meaning}")
-    return "".join(rng.choice("bdfgklmnprstv") + rng.choice("aeiou") for _ in range(rng.choice((2, 3))))
+    return "".join(
+        rng.choice("bdfgklmnprstv") + rng.choice("aeiou") for _ in range(rng.choice((2, 3)))
+    )
 
 
 def pairs(language: str, n: int, *, longest: int = 9) -> list[tuple[str, str]]:
@@ -47,5 +49,3 @@ TINY = {
 
 def tiny_options(**options: object) -> TrainOptions:
     return split_options({"batch_pairs": 16, "precision": "fp32", "log_steps": 1, **options})
-
-

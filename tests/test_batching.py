@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ems_fast._batching import PairReader, permuted_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ems_fast._batching import PairReader, permuted_rows
 from ems_fast.batching import BatchBuilder, BatchConfig, BatchStream, PairSampler, Rows
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed import Ranks
@@ -56,7 +56,9 @@ def test_a_sampler_continues_from_any_state(corpus: BinaryCorpus) -> None:
     assert drawn[-1][1]["pool"] >= 2
     for at in (0, 30, 63, 64, 110, 111, 112, 200):
         continued = itertools.islice(sampler(corpus, config, state=drawn[at][1]), 40)
-        for (rows, state), (expected, expected_state) in zip(continued, drawn[at + 1 :], strict=False):
+        for (rows, state), (expected, expected_state) in zip(
+            continued, drawn[at + 1 :], strict=False
+        ):
             assert np.array_equal(rows.shard, expected.shard)
             assert np.array_equal(rows.row, expected.row)
             assert state == expected_state
@@ -66,7 +68,9 @@ def test_an_exponent_of_one_sees_every_pair_about_once_an_epoch(corpus: BinaryCo
     config = BatchConfig(batch_pairs=50, sampling_exponent=1.0)
     steps = corpus.num_pairs // 50
     seen = [rows for rows, _ in itertools.islice(sampler(corpus, config), steps)]
-    distinct = {(s, r) for rows in seen for s, r in zip(rows.shard.tolist(), rows.row.tolist(), strict=True)}
+    distinct = {
+        (s, r) for rows in seen for s, r in zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
+    }
     assert len(distinct) > 0.9 * 50 * steps
 
 
@@ -134,7 +138,9 @@ def test_ranks_share_a_global_batch(corpus: BinaryCorpus) -> None:
 
 
 def test_a_batch_larger_than_the_corpus(corpus: BinaryCorpus) -> None:
-    with pytest.raises(InputError, match=r"batch_pairs: 100000 pairs a step, but the corpus has only"):
+    with pytest.raises(
+        InputError, match=r"batch_pairs: 100000 pairs a step, but the corpus has only"
+    ):
         BatchStream(corpus, BatchConfig(batch_pairs=100_000), ALONE)
 
 

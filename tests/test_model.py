@@ -55,7 +55,9 @@ def model() -> EMSModel:
 @pytest.mark.parametrize("tied", [False, True])
 def test_losses_follow_the_formulas(weighting: str, tied: bool) -> None:
     torch.manual_seed(2)
-    config = ModelConfig(**{**TINY, "layers": 2, "tied": tied}, vocab_size=50, languages=tuple("abc"))
+    config = ModelConfig(
+        **{**TINY, "layers": 2, "tied": tied}, vocab_size=50, languages=tuple("abc")
+    )
     model = EMSModel(config).double()
     rng = np.random.default_rng(0)
     sources, targets = random_sentences(rng, 6), random_sentences(rng, 6)

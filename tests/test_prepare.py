@@ -167,6 +167,19 @@ def test_held_out_pairs_share_nothing_with_training(tmp_path):
     assert total.read == total.kept + total.held_out + total.dropped.total()
 
 
+def test_no_sentence_is_held_out_of_one_pair_and_trained_in_another(tmp_path):
+    """The same English sentences in two languages, as software translations have them."""
+    for language in ("de", "fr"):
+        lines = "".join(f"english sentence {i}\t{language} satz {i}\n" for i in range(300))
+        (tmp_path / f"en-{language}.tsv").write_text(lines)
+    corpus = prepare([tmp_path / "en-de.tsv", tmp_path / "en-fr.tsv"], tmp_path / "out",
+                     vocab_size=300, progress=False)  # fmt: skip
+    held_out = {sentence_hash(a) for shard in corpus.shards for a, _ in shard.valid_pairs()}
+    trained = {int(h) for shard in corpus.shards for h in shard.hashes}
+    assert len(held_out) == 15  # the same 5 % in both
+    assert not held_out & trained
+
+
 def test_common_sentences_are_not_held_out(tmp_path):
     """Holding out any of these would cost all of them."""
     pairs = [f"Hello there\tHallo Nummer {i}\n" for i in range(100)]

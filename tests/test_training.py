@@ -127,9 +127,7 @@ def test_minutes_limit_a_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
     assert time.perf_counter() - begun < 30
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
-    corpus: BinaryCorpus, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss became nan .* lower learning_rate"):
         fit(corpus, tmp_path / "run", max_steps=20, learning_rate=1e38, max_gradient_norm=0.0)
 
@@ -220,7 +218,10 @@ def test_a_damaged_checkpoint(corpus: BinaryCorpus, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rat": 1.0}, "learning_rat: no such training option; did you mean 'learning_rate'"),
+        (
+            {"learning_rat": 1.0},
+            "learning_rat: no such training option; did you mean 'learning_rate'",
+        ),
         ({"learning_rate": "fast"}, "learning_rate: got 'fast', expected float"),
         ({"learning_rate": -1.0}, "learning_rate: got -1.0, expected more than 0"),
         ({"max_steps": 0}, "max_steps: got 0, expected more than 0"),

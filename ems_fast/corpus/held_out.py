@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,27 @@ _CANDIDATES = 8  # looked at for each pair wanted
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out pairs of one language pair, by their hashes, each array sorted."""
+    """The held-out pairs of one language pair, by their hashes; every array is sorted.
+
+    Attributes:
+        pairs: hashes of the pairs.
+        sentences: hashes of the sentences that training text must not have: those of the pairs,
+            and with `keep_apart` those held out of the other language pairs.
+    """
 
     pairs: npt.NDArray[np.uint64]
-    sources: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
+    sentences: npt.NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> HeldOut:
+        """Nothing is held out."""
+        return cls(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
 
     def status(self, records: Records, duplicate: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
         """`TRAIN`, `DUPLICATE`, `HELD_OUT` or `OVERLAP` of every record [n]."""
         source, target = records["source"], records["target"]
         status = np.where(
-            _among(source, self.sources) | _among(target, self.targets), OVERLAP, TRAIN
+            _among(source, self.sentences) | _among(target, self.sentences), OVERLAP, TRAIN
         ).astype(np.uint8)
         status[_among(pair_hashes(source, target), self.pairs)] = HELD_OUT
         status[duplicate] = DUPLICATE
@@ -47,10 +57,11 @@ def choose_held_out(
 ) -> HeldOut:
     """Choose up to `wanted` pairs, at most 5 % of the unique ones, by their hashes.
 
-    The choice depends on the set of pairs and the seed, not on their order. No two chosen pairs
-    share a sentence, so that each has one right answer in retrieval, and pairs whose sentences
-    are too common are passed over: dropping everything that shares them would cost more than
-    another 5 % of the training text.
+    The choice depends on the set of pairs and the seed, not on their order. It follows the source
+    sentence's hash, so that language pairs with the same English text hold out the same of it and
+    `keep_apart` costs little. No two chosen pairs share a sentence, so that each has one right
+    answer in retrieval, and pairs whose sentences are too common are passed over: dropping
+    everything that shares them would cost more than another 5 % of the training text.
 
     Args:
         chunks: gives the records with their duplicate flags, from the start at every call.
@@ -61,13 +72,14 @@ def choose_held_out(
     wanted = min(wanted, int(unique * MAX_SHARE))
     candidates = np.empty(0, dtype=[("key", "<u8"), ("source", "<i8"), ("target", "<i8")])
     if wanted == 0:
-        return _held_out([], [])
+        return HeldOut.none()
     for records, duplicate in chunks():
         rows = np.empty(len(records), dtype=candidates.dtype)
-        rows["key"] = mix(pair_hashes(records["source"], records["target"]), seed + 3)
+        rows["key"] = mix(records["source"].view(np.uint64), seed + 3)
         rows["source"], rows["target"] = records["source"], records["target"]
         merged = np.concatenate([candidates, rows[~duplicate]])
-        candidates = merged[np.argsort(merged["key"], kind="stable")][: _CANDIDATES * wanted]
+        order = np.lexsort((merged["target"], merged["key"]))
+        candidates = merged[order][: _CANDIDATES * wanted]
 
     cost = np.zeros(len(candidates), dtype=np.int64)
     for side in ("source", "target"):
@@ -97,9 +109,21 @@ def choose_held_out(
     return _held_out(sources, targets)
 
 
+def keep_apart(held_out: Sequence[HeldOut]) -> list[HeldOut]:
+    """The same choices, with no sentence held out of one language pair in another's training text.
+
+    Otherwise a corpus of the same English sentences in many languages would be scored on
+    sentences that the model knows from elsewhere.
+    """
+    sentences = np.unique(
+        np.concatenate([HeldOut.none().sentences, *(one.sentences for one in held_out)])
+    )
+    return [replace(one, sentences=sentences) for one in held_out]
+
+
 def _held_out(sources: list[int], targets: list[int]) -> HeldOut:
     a, b = np.array(sources, dtype=np.int64), np.array(targets, dtype=np.int64)
-    return HeldOut(np.sort(pair_hashes(a, b)), np.sort(a), np.sort(b))
+    return HeldOut(np.sort(pair_hashes(a, b)), np.unique(np.concatenate([a, b])))
 
 
 def _occurrences(

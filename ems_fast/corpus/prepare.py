@@ -30,7 +30,15 @@ from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, Sha
 from ems_fast.corpus.cleaning import reason_to_drop, tidy
 from ems_fast.corpus.deduplication import DuplicateFlags
 from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
-from ems_fast.corpus.held_out import DUPLICATE, HELD_OUT, OVERLAP, TRAIN, HeldOut, choose_held_out
+from ems_fast.corpus.held_out import (
+    DUPLICATE,
+    HELD_OUT,
+    OVERLAP,
+    TRAIN,
+    HeldOut,
+    choose_held_out,
+    keep_apart,
+)
 from ems_fast.corpus.languages import canonical_order
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
@@ -122,6 +130,13 @@ class _Selection:
     def num_pairs(self) -> int:
         return self.spool.counts[self.languages]
 
+    def records(self) -> Iterator[tuple[Records, npt.NDArray[np.bool_]]]:
+        """The records chunk by chunk, each with the flags of its duplicates."""
+        start = 0
+        for records in self.spool.records(self.languages):
+            yield records, self.duplicates.read(start, len(records))
+            start += len(records)
+
     def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
         """The blocks of text with the status of their pairs."""
         for block in self.spool.blocks(self.languages):
@@ -149,6 +164,10 @@ class _Preparation:
         spool = Spool(self.folder / "spool")
         self._read(readers, spool)
         selections = [self._choose(spool, pair, valid_pairs) for pair in sorted(spool.counts)]
+        apart = keep_apart([selection.held_out for selection in selections])
+        for selection, held_out in zip(selections, apart, strict=True):
+            selection.held_out = held_out
+            self._count_selected(selection)
         if not any(selection.num_training for selection in selections):
             raise InputError(f"no pair is left after cleaning; {summarise(self.report)}")
         if tokenizer is None:
@@ -203,20 +222,19 @@ class _Preparation:
             count,
         )
 
-        def chunks() -> Iterator[tuple[Records, npt.NDArray[np.bool_]]]:
-            start = 0
-            for records in spool.records(languages):
-                yield records, flags.read(start, len(records))
-                start += len(records)
+        selection = _Selection(spool, languages, flags, HeldOut.none())
+        selection.held_out = choose_held_out(
+            selection.records, count - flags.duplicates, valid_pairs, self.seed
+        )
+        return selection
 
-        held_out = choose_held_out(chunks, count - flags.duplicates, valid_pairs, self.seed)
-        selection = _Selection(spool, languages, flags, held_out)
-        for records, duplicate in chunks():
-            status = held_out.status(records, duplicate)
+    def _count_selected(self, selection: _Selection) -> None:
+        """Note what becomes of every pair of a language pair."""
+        for records, duplicate in selection.records():
+            status = selection.held_out.status(records, duplicate)
             self._count(records["input"][status == DUPLICATE], "duplicate")
             self._count(records["input"][status == OVERLAP], "held_out_overlap")
             selection.num_training += int(np.count_nonzero(status == TRAIN))
-        return selection
 
     def _count(self, inputs: npt.NDArray[np.uint32], reason: str) -> None:
         """Note pairs as dropped, given the index of the input of each."""

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ems_fast.errors import InputError
@@ -31,6 +31,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
     output = output.absolute()
     staging = output.with_name(f".{output.name}.partial")
     lock_path = output.with_name(f".{output.name}.lock")
+    missing = [parent for parent in output.parents if not parent.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with lock_path.open("w") as lock:
@@ -56,3 +57,8 @@ def staged_folder(output: Path) -> Iterator[Path]:
                 f"output folder on another disk"
             ) from error
         raise InputError(f"{output}: was not written ({error})") from error
+    finally:
+        if not output.exists():
+            for parent in missing:
+                with suppress(OSError):
+                    parent.rmdir()

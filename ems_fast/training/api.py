@@ -100,9 +100,7 @@ def train(
                 folder.require_new()
             sets = _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
             corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
-            config = replace(
-                base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages)
-            )
+            config = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
             if config.max_tokens < corpus.max_tokens:
                 raise InputError(
                     f"model: reads {config.max_tokens} tokens, but the corpus has sentences of up "

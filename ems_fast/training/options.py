@@ -41,9 +41,7 @@ class OptimizerConfig:
     warmup_steps: int | None = field(
         default=None, metadata={"help": "warm-up steps; default: a share of the run"}
     )
-    warmup_fraction: float = field(
-        default=0.05, metadata={"help": "warm-up as a share of the run"}
-    )
+    warmup_fraction: float = field(default=0.05, metadata={"help": "warm-up as a share of the run"})
     max_gradient_norm: float = field(
         default=1.0, metadata={"help": "gradient norm is clipped to this; 0 does not clip"}
     )

@@ -67,6 +67,7 @@ class Meter:
     losses: torch.Tensor | None = None
 
     def add(self, batch: Batch, losses: torch.Tensor, waited: float, world: int) -> None:
+        """Count a step."""
         self.steps += 1
         self.pairs += batch.num_pairs * world
         self.tokens += batch.num_tokens * world
@@ -142,9 +143,7 @@ class Trainer:
         """Train until a limit is reached or the user interrupts; then save and score."""
         progress, reporting = self.progress, self.options.reporting
         done = self._done(0.0)
-        stream = BatchStream(
-            self.corpus, self.options.batches, self.ranks, progress.sampler
-        )
+        stream = BatchStream(self.corpus, self.options.batches, self.ranks, progress.sampler)
         batches = iter(stream)
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes

@@ -8,7 +8,7 @@ from typing import Any
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.encoding import SentenceEncoder
-from ems_fast.evaluation import Evaluation, EvalSet, evaluate
+from ems_fast.evaluation import EvalSet, Evaluation, evaluate
 
 HELD_OUT = "held-out"
 
