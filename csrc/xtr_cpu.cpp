@@ -49,7 +49,7 @@ void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
     for (std::int64_t j = 0; j < width; ++j) {
       const sum_t<T> e = vexp(widen(row[j]) + add - local_shift[j]);
       local_sum[j] += e;
-      narrow(row[j], e);
+      narrow_number(row[j], e);
     }
   }
   if (out)
