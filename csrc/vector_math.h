@@ -101,5 +101,13 @@ EMS_INLINE void narrow(bfloat16& out, float x) {
 EMS_INLINE void narrow(float& out, float x) { out = x; }
 EMS_INLINE void narrow(double& out, double x) { out = x; }
 
+// The same for what is no NaN, or where a NaN is known from elsewhere: some payloads become inf.
+EMS_INLINE void narrow_number(bfloat16& out, float x) {
+  const std::uint32_t u = float_to_bits(x);
+  out = static_cast<bfloat16>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+EMS_INLINE void narrow_number(float& out, float x) { out = x; }
+EMS_INLINE void narrow_number(double& out, double x) { out = x; }
+
 }  // namespace
 }  // namespace ems

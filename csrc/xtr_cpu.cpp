@@ -7,11 +7,11 @@
 namespace ems {
 namespace {
 
-// A tile of a chunk: SLAB words x TILE rows. Small enough for L1, with so many tiles that a few
-// dozen threads have work. Partial sums belong to slabs and are added in their order, so that a
-// result does not depend on the number of threads.
-constexpr std::int64_t SLAB = 128;
-constexpr std::int64_t TILE = 64;
+// A tile of a chunk: SLAB words x TILE rows. Its shifts and sums stay in L1 while long stretches of
+// logits stream by, and there are enough tiles for a few dozen threads. Partial sums belong to
+// slabs and are added in their order, so that a result does not depend on the number of threads.
+constexpr std::int64_t SLAB = 32;
+constexpr std::int64_t TILE = 512;
 
 template <typename T> struct Sum { using type = float; };
 template <> struct Sum<double> { using type = double; };
@@ -49,7 +49,7 @@ void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
     for (std::int64_t j = 0; j < width; ++j) {
       const sum_t<T> e = vexp(widen(row[j]) + add - local_shift[j]);
       local_sum[j] += e;
-      narrow(row[j], e);
+      narrow_number(row[j], e);
     }
   }
   if (out)

@@ -34,9 +34,7 @@ class BagOfWords:
 
     def to(self, device: torch.device | str) -> BagOfWords:
         """The same bags on `device`."""
-        return BagOfWords(
-            self.indptr.to(device), self.indices.to(device), self.weights.to(device)
-        )
+        return BagOfWords(self.indptr.to(device), self.indices.to(device), self.weights.to(device))
 
     @classmethod
     def from_packed(
@@ -68,7 +66,11 @@ class BagOfWords:
                 f"offsets: shape {tuple(offsets.shape)}, expected [B + 1], one more than sentences"
             )
         offsets = offsets.to(torch.int64).contiguous()
-        if int(offsets[0]) < 0 or int(offsets[-1]) > ids.numel() or bool((offsets.diff() < 0).any()):
+        if (
+            int(offsets[0]) < 0
+            or int(offsets[-1]) > ids.numel()
+            or bool((offsets.diff() < 0).any())
+        ):
             raise InputError(
                 f"offsets: must ascend from at least 0 to at most the {ids.numel()} tokens of ids, "
                 f"got {int(offsets[0])} to {int(offsets[-1])}"
@@ -127,8 +129,7 @@ class BagOfWords:
     ) -> BagOfWords:
         if weighting not in WEIGHTINGS:
             raise InputError(
-                f"weighting: got {weighting!r}, expected one of "
-                f"{', '.join(map(repr, WEIGHTINGS))}"
+                f"weighting: got {weighting!r}, expected one of {', '.join(map(repr, WEIGHTINGS))}"
             )
         if vocab_size is not None and vocab_size < 1:
             raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")

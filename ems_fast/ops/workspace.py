@@ -27,6 +27,8 @@ from ems_fast.errors import InputError
 MIB = 1 << 20
 # Below this, malloc itself recycles memory well.
 POOLED_BYTES = 1 * MIB
+# A vector across two cache lines costs twice; malloc's large blocks begin 16 bytes into a page.
+ALIGNMENT = 64
 
 
 class Pool:
@@ -64,7 +66,9 @@ class Pool:
                 self._idle = [b for b in self._idle if b is not block]
         if block is None:
             # numpy asks the kernel for huge pages; rounded up so that similar batches share it.
-            block = np.empty(-(-nbytes // MIB) * MIB, np.uint8)
+            raw = np.empty(-(-nbytes // MIB) * MIB + ALIGNMENT, np.uint8)
+            skip = -raw.ctypes.data % ALIGNMENT
+            block = raw[skip : skip + raw.nbytes - ALIGNMENT]
         # The tensor's storage keeps `loan` alive; when it goes, so does every alias of the memory.
         loan = block[:nbytes]
         weakref.finalize(loan, self._give_back, block).atexit = False

@@ -2,7 +2,9 @@
 
 With z = h Wᵀ + bias and p = softmax(z), the gradient splits into a dense and a sparse part,
 
-    dh = g (s p W − q W),   dW = pᵀ (g s h) − qᵀ (g h),   s = Σ_w q_w, g the row's upstream gradient.
+    dh = g (s p W − q W),   dW = pᵀ (g s h) − qᵀ (g h),
+
+where s = Σ_w q_w and g is the row's upstream gradient.
 
 The vocabulary is worked through in chunks. Forward makes a chunk of logits with one product, turns
 it in place into e = exp(z − m), where m is the row's largest logit so far, and while the chunk is
@@ -513,10 +515,11 @@ class _AccumulatingXtr(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         output = xtr_forward(*inputs)
         _setup_context(ctx, inputs, output)
-        return output[0]
+        loss: Tensor = output[0]
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         nothing = (None,) * 8
         if upstream is None:
             return (None, None, None, *nothing)
@@ -568,13 +571,13 @@ def xtr_rows(
         hidden, weight = hidden.half().float(), weight.half().float()
         dtype = torch.float32
     need = torch.is_grad_enabled()
-    need_weight = need and (
-        weight.requires_grad or (bias is not None and bias.requires_grad)
-    )
+    need_weight = need and (weight.requires_grad or (bias is not None and bias.requires_grad))
     arguments = (
         hidden, weight, bias, targets.indptr, targets.indices, targets.weights, dtype,
         need and hidden.requires_grad, need_weight, gradient_filter, workspace_bytes,
     )  # fmt: skip
     if accumulate_grad and weight.requires_grad and not torch.compiler.is_compiling():
-        return _AccumulatingXtr.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
-    return xtr_forward(*arguments)[0]
+        loss: Tensor = _AccumulatingXtr.apply(*arguments)  # type: ignore[no-untyped-call]
+    else:
+        loss = xtr_forward(*arguments)[0]
+    return loss
