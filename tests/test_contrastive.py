@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ems_fast import BackendError, InputError, contrastive_loss
-from ems_fast.ops import contrastive_fused, native
+from ems_fast.ops import contrastive, contrastive_fused, native
 from ems_fast.ops.contrastive_reference import contrastive_loss_reference
 
 ISAS = native.kernels().available_isas() if native.import_error() is None else []
 # (B, M, E, positive_offset): one pair, one negative, odd sizes, several slabs, a middle block.
-SHAPES = [(1, 1, 1, 0), (1, 2, 3, 1), (2, 2, 5, 0), (7, 13, 129, 4), (67, 67, 33, 0), (150, 211, 17, 60)]
+SHAPES = [
+    (1, 1, 1, 0),
+    (1, 2, 3, 1),
+    (2, 2, 5, 0),
+    (7, 13, 129, 4),
+    (67, 67, 33, 0),
+    (150, 211, 17, 60),
+]
 TEMPERATURES = [0.005, 0.05, 0.1, 1.0, 10.0]
 
 
@@ -28,10 +35,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     native.kernels().set_active_isa(before)
 
 
+def use_tiles(monkeypatch: pytest.MonkeyPatch, tile_bytes: int) -> None:
+    """Tiles of this size, so that small batches need many; what fits one tile is kept."""
+    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(contrastive_fused, "KEPT_BYTES", tile_bytes)
+
+
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of a few hundred elements, so that small batches need many."""
-    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", 1 << 11)
+    use_tiles(monkeypatch, 1 << 11)
 
 
 @pytest.fixture
@@ -79,9 +91,7 @@ def assert_matches(
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize(("B", "M", "E", "offset"), SHAPES)
 @pytest.mark.usefixtures("isa")
-def test_float64_matches_reference(
-    B: int, M: int, E: int, offset: int, temperature: float
-) -> None:
+def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperature: float) -> None:
     a, b = vectors(B, E), vectors(M, E, seed=1)
     options = {
         "source_ids": few_ids(M, 2 * M),
@@ -130,7 +140,7 @@ def test_tiles_do_not_matter(
         options |= {"source_ids": few_ids(173, 50), "target_ids": few_ids(173, 150, seed=1)}
     tiled = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
     for tile_bytes in (8, 1 << 9, 1 << 14, 1 << 22):
-        monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+        use_tiles(monkeypatch, tile_bytes)
         whole = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
         assert_matches(tiled, whole, 1e-12)
 
@@ -143,7 +153,7 @@ def test_threads_do_not_matter(
     threads: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+    use_tiles(monkeypatch, tile_bytes)
     a, b = vectors(300, 40), vectors(350, 40, seed=1)
     options = {"source_ids": few_ids(350, 200)}
     results = []
@@ -241,7 +251,7 @@ def test_distinct_ids_change_nothing() -> None:
 def test_gradients_of_any_subset(
     needs: tuple[bool, ...], tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+    use_tiles(monkeypatch, tile_bytes)
     leaves = [vectors(9, 5), vectors(12, 5, seed=1), torch.tensor(0.2, dtype=torch.float64)]
     grads = []
     for impl in ("fused", "reference"):
@@ -269,7 +279,7 @@ def test_inputs_may_be_views_and_stay_as_they_were() -> None:
 
 @pytest.mark.parametrize("tile_bytes", [1 << 9, 1 << 22])
 def test_backward_twice_gives_the_same(tile_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+    use_tiles(monkeypatch, tile_bytes)
     a, b = vectors(20, 5).requires_grad_(), vectors(20, 5, seed=1).requires_grad_()
     loss = contrastive_loss(a, b)
     first = torch.autograd.grad(loss, [a, b], retain_graph=True)
@@ -300,7 +310,7 @@ def test_no_second_derivative_and_it_says_so() -> None:
 
 @pytest.mark.parametrize("B", [3, 40])
 def test_opcheck(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", 1 << 9)
+    use_tiles(monkeypatch, 1 << 9)
     a, b = vectors(B, 4).requires_grad_(), vectors(B + 2, 4, seed=1).requires_grad_()
     tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     ids = few_ids(B + 2, B)
@@ -313,11 +323,12 @@ def test_opcheck(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_torch_compile_in_one_graph() -> None:
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_torch_compile_in_one_graph(dynamic: bool) -> None:
     def step(a: Tensor, b: Tensor, ids: Tensor) -> Tensor:
         return contrastive_loss(a * 2, b, source_ids=ids).exp()
 
-    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager", dynamic=dynamic)
     a, b = vectors(9, 5).requires_grad_(), vectors(9, 5, seed=1).requires_grad_()
     ids = few_ids(9, 5)
     got, want = compiled(a, b, ids), step(a, b, ids)
@@ -329,11 +340,15 @@ def test_torch_compile_in_one_graph() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's, about itself
 def test_compiled_matches_reference() -> None:
     a, b = vectors(9, 5), vectors(12, 5, seed=1)
     options = {"source_ids": few_ids(12, 6), "positive_offset": 2}
     got = loss_and_gradients(
-        lambda *args, **named: contrastive_loss(*args, impl="compiled", **named), a, b, 0.1,
+        lambda *args, **named: contrastive_loss(*args, impl="compiled", **named),
+        a,
+        b,
+        0.1,
         **options,
     )
     assert_matches(got, loss_and_gradients(contrastive_loss_reference, a, b, 0.1, **options), 1e-12)
@@ -424,14 +439,40 @@ def test_a_missing_extension_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         contrastive_loss(torch.ones(2, 3), torch.ones(2, 3))
 
 
+def test_a_failing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no compiler here")
+
+    def compile_reference() -> Callable[..., Tensor]:
+        return torch.compile(contrastive_loss_reference, backend=broken)
+
+    monkeypatch.setattr(contrastive, "_compile_reference", compile_reference)
+    with pytest.raises(BackendError, match=r"impl='compiled'.*no compiler here.*impl='fused'"):
+        contrastive_loss(torch.ones(2, 3), torch.ones(2, 3), impl="compiled")
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+def test_saved_tensors_may_be_moved(temperature: float) -> None:
+    """Hooks that store what autograd keeps elsewhere give it back with other strides."""
+    a, b = vectors(20, 5).requires_grad_(), vectors(22, 5, seed=1)
+    (want,) = torch.autograd.grad(contrastive_loss(a, b, temperature=temperature), a)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: x, lambda x: x.t().contiguous().t() if x.dim() == 2 else x.clone()
+    ):
+        loss = contrastive_loss(a, b, temperature=temperature)
+    (got,) = torch.autograd.grad(loss, a)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
 def test_large_batch_never_holds_the_matrix() -> None:
-    """No buffer beyond the tile and the vectors themselves is allocated."""
-    B, E = 3000, 8
-    a, b = vectors(B, E, torch.float32).requires_grad_(), vectors(B, E, torch.float32, seed=1)
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        contrastive_loss(a, b).backward()
-    allocated = [event.self_device_memory_usage for event in profile.events()]
-    largest = max(event.cpu_memory_usage for event in profile.events())
-    assert allocated
-    assert largest <= 2 * contrastive_fused.TILE_BYTES < B * B * 4
+    B = 3000
+    a, b = vectors(B, 8, torch.float32).requires_grad_(), vectors(B, 8, torch.float32, seed=1)
+
+    def largest_allocation(impl: str) -> int:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            contrastive_loss(a, b, impl=impl).backward()
+        return max(event.cpu_memory_usage for event in profile.events())
+
+    assert largest_allocation("fused") <= contrastive_fused.KEPT_BYTES
+    assert largest_allocation("reference") >= B * B * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ def contrastive_loss(
             positive_offset=positive_offset,
         )
         return reduce_rows(losses, reduction)
-    plain = _compiled_reference() if impl == "compiled" else contrastive_loss_reference
+    plain = _compiled_reference if impl == "compiled" else contrastive_loss_reference
     with torch.autocast(a.device.type, enabled=False):
         return plain(
             a,
@@ -91,8 +92,22 @@ def contrastive_loss(
         )
 
 
+def _compiled_reference(*args: Tensor, **options: Any) -> Tensor:
+    try:
+        return _compile_reference()(*args, **options)
+    except Exception as error:
+        # The class is not named here: importing torch._dynamo takes seconds.
+        if type(error).__name__ != "BackendCompilerFailed" and not isinstance(error, ImportError):
+            raise
+        reason = " ".join(str(error).split("\n")[:2])
+        raise BackendError(
+            f"impl='compiled': torch.compile failed ({reason}); install a C++ compiler, or pass "
+            "impl='fused' or impl='reference'"
+        ) from error
+
+
 @functools.cache
-def _compiled_reference() -> Callable[..., Tensor]:
+def _compile_reference() -> Callable[..., Tensor]:
     compiled: Callable[..., Tensor] = torch.compile(contrastive_loss_reference)
     return compiled
 
@@ -144,6 +159,8 @@ def _check_ids(name: str, ids: Tensor | None, b: Tensor) -> None:
         given = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
         raise InputError(f"{name}: got {given}, expected an int64 tensor")
     if ids.shape != b.shape[:1]:
-        raise InputError(f"{name}: shape {list(ids.shape)}, expected [{b.shape[0]}], one per row of b")
+        raise InputError(
+            f"{name}: shape {list(ids.shape)}, expected [{b.shape[0]}], one per row of b"
+        )
     if ids.device != b.device:
         raise InputError(f"{name}: on {ids.device}, expected b's device {b.device}")
