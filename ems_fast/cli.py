@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for add in (_prepare, _train, _encode, _evaluate, _mine, _score, _doctor, _demo):
+    for add in (_prepare, _train, _encode, _evaluate, _mine, _score, _report, _doctor, _demo):
         add(subparsers)
     return parser
 
@@ -156,6 +156,11 @@ def _mine(subparsers: Any) -> None:
 
 def _score(subparsers: Any) -> None:
     _add_two_files(_command(subparsers, "score", commands.score))
+
+
+def _report(subparsers: Any) -> None:
+    parser = _command(subparsers, "report", commands.report)
+    parser.add_argument("run_folder", type=Path, help="folder of a run")
 
 
 def _doctor(subparsers: Any) -> None:

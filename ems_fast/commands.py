@@ -17,7 +17,8 @@ from ems_fast import demo as demo_run
 from ems_fast import diagnosis
 from ems_fast.encoding import CHUNK_SENTENCES
 from ems_fast.errors import InputError
-from ems_fast.run_folder import replacing
+from ems_fast.report import write_report
+from ems_fast.run_folder import RunFolder, replacing
 
 
 def prepare(
@@ -175,6 +176,13 @@ def score(
         for value, a, b in zip(scores.tolist(), sources, targets, strict=True):
             file.write(f"{a}\t{b}\t{value:.6f}\n")
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
+
+
+def report(*, run_folder: Path) -> None:
+    """Write the report of a run, also of one that is still going on."""
+    folder = RunFolder(run_folder)
+    write_report(folder)
+    print(f"The report is {folder.report}.")
 
 
 def doctor() -> None:

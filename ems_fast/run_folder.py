@@ -67,7 +67,7 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
-    ``metrics.jsonl``, ``checkpoints/last.pt`` and, if the run prepared it, ``corpus/``.
+    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt`` and, if the run prepared it, ``corpus/``.
     """
 
     def __init__(self, path: str | Path):
@@ -76,6 +76,7 @@ class RunFolder:
         self.tokenizer = self.path / "tokenizer.model"
         self.weights = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.jsonl"
+        self.report = self.path / "report.html"
         self.corpus = self.path / "corpus"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
 

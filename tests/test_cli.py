@@ -64,6 +64,16 @@ def test_mine_and_score(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> 
     assert len(scored.read_text().splitlines()) == 30
 
 
+def test_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert str(run / "report.html") in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "en-de" in page
+    assert "http" not in page
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out

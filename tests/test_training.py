@@ -41,7 +41,13 @@ def test_a_run_learns_to_translate(run: Path) -> None:
 
 def test_a_run_is_a_readable_folder(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    assert {"config.toml", "tokenizer.model", "model.safetensors", "metrics.jsonl"} <= names
+    assert {
+        "config.toml",
+        "report.html",
+        "tokenizer.model",
+        "model.safetensors",
+        "metrics.jsonl",
+    } <= names
     assert (run / "checkpoints" / "last.pt").is_file()
     assert 'languages = [\n    "en",' in (run / "config.toml").read_text()
     assert any((run / "tensorboard").iterdir())

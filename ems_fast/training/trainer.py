@@ -23,6 +23,7 @@ from ems_fast.encoding import SentenceEncoder
 from ems_fast.errors import EmsError
 from ems_fast.model import EMSModel
 from ems_fast.objectives import Objective
+from ems_fast.report import write_report
 from ems_fast.run_folder import RunFolder
 from ems_fast.schedule import learning_rate_factor
 from ems_fast.training.console import Console
@@ -274,6 +275,7 @@ class Trainer:
                 self.folder.write_weights(self.model.state_dict())
             values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
             self.folder.log("evaluation", **values, **scores.to_json())
+            write_report(self.folder)
             self.console.scores(self.progress, scores)
         self.ranks.barrier()
 

@@ -1,0 +1,112 @@
+"""Where the time of a training step goes: a table of kinds of work, from torch's profiler.
+
+    python benchmarks/profile_step.py CORPUS [--batch-pairs 256] [--precision bf16] [--impl fused]
+
+CORPUS is a folder made by ``ems-fast prepare``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ems_fast.batching import BatchStream
+from ems_fast.config import PRESETS, preset
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.distributed import Ranks
+from ems_fast.model import EMSModel
+from ems_fast.objectives import Objective
+from ems_fast.training import split_options
+
+# The first of these prefixes that a profiled operation's name has tells its kind.
+KINDS = {
+    "aten::mm": "matrix products", "aten::addmm": "matrix products",
+    "aten::bmm": "attention products", "aten::_scaled_dot_product": "attention products",
+    "aten::_softmax": "attention softmax",
+    "ems_fast::xtr": "XTR kernels", "GeneratedBackwardFor_ems_fast_xtr": "XTR kernels",
+    "ems_fast::contrastive": "contrastive kernels",
+    "GeneratedBackwardFor_ems_fast_contrastive": "contrastive kernels",
+    "aten::native_layer_norm": "LayerNorm", "aten::silu": "swish",
+    "aten::copy_": "copies and casts", "aten::cat": "copies and casts",
+    "aten::clone": "copies and casts",
+    "aten::embedding": "embeddings", "aten::index": "embeddings",
+    "aten::_fused_adam": "optimiser", "aten::linalg_vector_norm": "gradient norm",
+    "aten::_foreach": "gradient norm",
+}  # fmt: skip
+
+
+def kind_of(name: str) -> str:
+    return next((kind for prefix, kind in KINDS.items() if name.startswith(prefix)), "other")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--model", choices=sorted(PRESETS), default="mini")
+    parser.add_argument("--batch-pairs", type=int, default=256)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--impl", default="fused")
+    parser.add_argument("--steps", type=int, default=20)
+    arguments = parser.parse_args()
+
+    corpus = BinaryCorpus.open(arguments.corpus)
+    options = split_options(
+        {
+            "batch_pairs": arguments.batch_pairs,
+            "precision": arguments.precision,
+            "impl": arguments.impl,
+        }
+    )
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    model = EMSModel(
+        preset(arguments.model, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+    )
+    objective = Objective(model, options.objective)
+    optimizer = options.optimizer.build(model)
+    dtype = options.optimizer.autocast_dtype(ranks.device)
+    stream = BatchStream(corpus, options.batches, ranks)
+    batches = [batch for batch, _ in islice(stream, arguments.steps + 3)]
+    stream.close()
+
+    def step(batch) -> None:
+        with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            losses = objective(batch)
+        losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    for batch in batches[:3]:
+        step(batch)
+    begun = time.perf_counter()
+    for batch in batches[3:]:
+        step(batch)
+    seconds = time.perf_counter() - begun
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for batch in batches[3:]:
+            step(batch)
+    times: dict[str, float] = defaultdict(float)
+    for event in profiled.key_averages():
+        times[kind_of(event.key)] += event.self_cpu_time_total
+    total = sum(times.values())
+    pairs = sum(batch.num_pairs for batch in batches[3:])
+    tokens = sum(batch.num_tokens for batch in batches[3:])
+    print(
+        f"{arguments.model}, {arguments.impl}, {'bf16' if dtype else 'fp32'}, "
+        f"{torch.get_num_threads()} threads: {1e3 * seconds / arguments.steps:.0f} ms a step of "
+        f"{arguments.batch_pairs} pairs ({tokens / pairs:.1f} tokens each), "
+        f"{pairs / seconds:.0f} pairs/s"
+    )
+    for kind, value in sorted(times.items(), key=lambda item: -item[1]):
+        print(f"  {kind:<22}{100 * value / total:>6.1f} %")
+
+
+if __name__ == "__main__":
+    main()
