@@ -24,7 +24,8 @@ bool group_duplicates(int32_t* order, int32_t* begin, int32_t* end, const int64_
   size.reserve(count);
   for (int64_t j = 0; j < count; ++j) {
     uint64_t slot = mix(static_cast<uint64_t>(ids[j])) & (capacity - 1);
-    while (slots[slot] >= 0 && ids[first[slots[slot]]] != ids[j]) slot = (slot + 1) & (capacity - 1);
+    while (slots[slot] >= 0 && ids[first[slots[slot]]] != ids[j])
+      slot = (slot + 1) & (capacity - 1);
     if (slots[slot] < 0) {
       slots[slot] = static_cast<int32_t>(first.size());
       first.push_back(static_cast<int32_t>(j));

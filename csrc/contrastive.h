@@ -47,7 +47,7 @@ struct ContrastiveKernels {
   // null: bounded; they start at any value that no cosine falls below). Writes the positives it
   // meets to positive [B]. Masked entries of the tile become -inf. With `keep` the tile is left as
   // `gradient` wants it back: exponentials if bounded, otherwise the masked cosines. `workspace`
-  // holds workspace_size() elements.
+  // holds accumulate_workspace_size() elements.
   void (*accumulate)(double* row_sum, double* column_sum, T* row_max, T* column_max, T* positive,
                      T* tile, T* workspace, DuplicateGroups sources, DuplicateGroups targets,
                      TilePlace place, double k, bool keep, int threads);

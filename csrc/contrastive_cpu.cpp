@@ -125,7 +125,8 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
       for (int64_t r = from; r < to; ++r) {
         const T* const row = tile + r * place.stride;
 #pragma omp simd
-        for (int64_t j = 0; j < columns; ++j) highest[j] = row[j] > highest[j] ? row[j] : highest[j];
+        for (int64_t j = 0; j < columns; ++j)
+          highest[j] = row[j] > highest[j] ? row[j] : highest[j];
       }
       for (int64_t r = from; r < to; ++r) {
         const T* const row = tile + r * place.stride;
@@ -162,8 +163,10 @@ void finish(T* loss, const double* row_sum, const double* column_sum, const T* r
     const int64_t p = i + offset;
     const double cosine = loss[i];
     // Maxima first: where the positive is the maximum they cancel without error.
-    const double above = ((row_max ? row_max[i] : 1) - cosine) + ((column_max ? column_max[p] : 1) - cosine);
-    loss[i] = static_cast<T>((std::log(row_sum[i]) + std::log(column_sum[p]) + k * above) / 2);
+    const double above_row = (row_max ? row_max[i] : 1) - cosine;
+    const double above_column = (column_max ? column_max[p] : 1) - cosine;
+    loss[i] = static_cast<T>(
+        (std::log(row_sum[i]) + std::log(column_sum[p]) + k * (above_row + above_column)) / 2);
   }
 }
 

@@ -70,8 +70,8 @@ void bind_dtype(py::module_& m, const std::string& suffix) {
     ems::contrastive_kernels<T>().gradient(
         at<T>(gradient), at<const T>(tile), at<const T>(weight), at<const T>(weight) + B,
         at<const T>(maximum), columns_of<T>(maximum, B), at<const T>(grad_loss),
-        groups_at(sources, M), groups_at(targets, M), {row, rows, column, columns, stride, offset}, k, kept,
-        threads);
+        groups_at(sources, M), groups_at(targets, M),
+        {row, rows, column, columns, stride, offset}, k, kept, threads);
   });
   def("normalise_backward", [](Address grad, Address unit, Address inverse_norm, int64_t rows,
                                int64_t width, double eps, int threads) {
