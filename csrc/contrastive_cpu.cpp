@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "contrastive_math.h"
+#include "vector_math.h"
 
 namespace ems {
 namespace EMS_ISA {
