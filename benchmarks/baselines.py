@@ -21,16 +21,11 @@ def entry_rows(targets: BagOfWords) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(targets)), targets.indptr.diff())
 
 
-def dense_label_kl_div(hidden: Tensor, weight: Tensor, targets: BagOfWords) -> Tensor:
-    """A dense [B, V] label, log_softmax and kl_div: the released formulation, vectorised."""
-    label = torch.zeros(hidden.shape[0], weight.shape[0])
-    label.index_put_((entry_rows(targets), targets.indices), targets.weights, accumulate=True)
-    logits = hidden @ weight.T
-    return torch.nn.functional.kl_div(logits.float().log_softmax(1), label, reduction="batchmean")
+def dense_label_kl_div(hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
+    """A dense [B, V] label by `scatter_add_` from ids [B, K], log_softmax and kl_div.
 
-
-def dense_label_scatter_kl_div(hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
-    """As `dense_label_kl_div`, the label made by `scatter_add_` from full rows of ids [B, K]."""
+    The released formulation without its loop over rows.
+    """
     label = torch.zeros(hidden.shape[0], weight.shape[0])
     label.scatter_add_(1, ids, torch.full(ids.shape, 1 / ids.shape[1]))
     logits = hidden @ weight.T

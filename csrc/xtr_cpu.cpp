@@ -7,11 +7,14 @@
 namespace ems {
 namespace {
 
-// A tile of a chunk: SLAB words x TILE rows. Its shifts and sums stay in L1 while long stretches of
-// logits stream by, and there are enough tiles for a few dozen threads. Partial sums belong to
-// slabs and are added in their order, so that a result does not depend on the number of threads.
+// A tile of a chunk: SLAB words x at most TILE rows. Its shifts and sums stay in L1 while long
+// stretches of logits stream by. Sums are float within a slab and double beyond, always in the order
+// of words, so that a result does not depend on the number of threads.
 constexpr std::int64_t SLAB = 32;
 constexpr std::int64_t TILE = 512;
+
+// Multiplications and additions that are over before a second thread has woken up.
+constexpr std::int64_t SMALL = 1 << 18;
 
 template <typename T> struct Sum { using type = float; };
 template <> struct Sum<double> { using type = double; };
@@ -22,7 +25,6 @@ EMS_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ?
 template <typename T>
 void tile_max(sum_t<T>* out, const T* z, const sum_t<T>* bias, std::int64_t words, std::int64_t B,
               std::int64_t width) {
-  for (std::int64_t j = 0; j < width; ++j) out[j] = -__builtin_inf();
   for (std::int64_t v = 0; v < words; ++v) {
     const T* row = z + v * B;
     const sum_t<T> add = bias ? bias[v] : 0;
@@ -64,48 +66,28 @@ void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* 
   S* shift = static_cast<S*>(shift_);
   S* rescale = static_cast<S*>(rescale_);
   const S* bias = static_cast<const S*>(bias_);
-  const std::int64_t slabs = (n + SLAB - 1) / SLAB, tiles = (B + TILE - 1) / TILE;
-  S* partial = static_cast<S*>(std::malloc(sizeof(S) * slabs * B));
-#pragma omp parallel num_threads(threads)
-  {
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < slabs * tiles; ++i) {
-      const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
-      tile_max(partial + i / tiles * B + b, z + v * B + b, bias ? bias + v : nullptr,
-               smaller(SLAB, n - v), B, smaller(TILE, B - b));
+  // Threads own columns, in whole cache lines: no barrier between the two passes.
+  const std::int64_t share = (B + threads - 1) / threads;
+  const std::int64_t width = smaller((share + 31) / 32 * 32, TILE);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t b = 0; b < B; b += width) {
+    const std::int64_t columns = smaller(width, B - b);
+    S largest[TILE], partial[TILE];
+    for (std::int64_t j = 0; j < columns; ++j) largest[j] = shift[b + j];
+    tile_max(largest, z + b, bias, n, B, columns);
+    for (std::int64_t j = 0; j < columns; ++j) {
+      // Equal also while both are -inf, where their difference would be NaN.
+      const S before = shift[b + j];
+      rescale[b + j] = largest[j] == before ? S(1) : vexp(before - largest[j]);
+      shift[b + j] = largest[j];
+      total[b + j] *= static_cast<double>(rescale[b + j]);
     }
-#pragma omp for schedule(static)
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const std::int64_t end = smaller((tile + 1) * TILE, B);
-      for (std::int64_t b = tile * TILE; b < end; ++b) {
-        S largest = shift[b];
-        for (std::int64_t slab = 0; slab < slabs; ++slab) {
-          const S x = partial[slab * B + b];
-          largest = x > largest ? x : largest;
-        }
-        // Equal also while both are -inf, where their difference would be NaN.
-        rescale[b] = largest == shift[b] ? S(1) : vexp(shift[b] - largest);
-        shift[b] = largest;
-      }
-    }
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < slabs * tiles; ++i) {
-      const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
-      tile_exp(partial + i / tiles * B + b, z + v * B + b, shift + b, bias ? bias + v : nullptr,
-               smaller(SLAB, n - v), B, smaller(TILE, B - b));
-    }
-#pragma omp for schedule(static)
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const std::int64_t end = smaller((tile + 1) * TILE, B);
-      for (std::int64_t b = tile * TILE; b < end; ++b) {
-        double sum = total[b] * static_cast<double>(rescale[b]);
-        for (std::int64_t slab = 0; slab < slabs; ++slab)
-          sum += static_cast<double>(partial[slab * B + b]);
-        total[b] = sum;
-      }
+    for (std::int64_t v = 0; v < n; v += SLAB) {
+      tile_exp(partial, z + v * B + b, shift + b, bias ? bias + v : nullptr, smaller(SLAB, n - v),
+               B, columns);
+      for (std::int64_t j = 0; j < columns; ++j) total[b + j] += static_cast<double>(partial[j]);
     }
   }
-  std::free(partial);
 }
 
 template <typename T>
@@ -169,10 +151,10 @@ void accumulate(void* out_, const void* in_, bool add, std::int64_t size, int th
   sum_t<T>* out = static_cast<sum_t<T>*>(out_);
   const T* in = static_cast<const T*>(in_);
   if (add) {
-#pragma omp parallel for simd num_threads(threads) schedule(static)
+#pragma omp parallel for simd num_threads(threads) schedule(static) if (size > SMALL)
     for (std::int64_t i = 0; i < size; ++i) out[i] += widen(in[i]);
   } else {
-#pragma omp parallel for simd num_threads(threads) schedule(static)
+#pragma omp parallel for simd num_threads(threads) schedule(static) if (size > SMALL)
     for (std::int64_t i = 0; i < size; ++i) out[i] = widen(in[i]);
   }
 }
@@ -230,7 +212,8 @@ template <typename S>
 void scatter(S* out, const std::int64_t* wordptr, const std::int32_t* rows, const S* values,
              const S* scale, const S* hidden, std::int64_t n, std::int64_t D, int threads) {
   // Frequent words are neighbours in most vocabularies: hand out few words at a time.
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 16) \
+    if ((wordptr[n] - wordptr[0]) * D > SMALL)
   for (std::int64_t v = 0; v < n; ++v)
     for (std::int64_t k = wordptr[v]; k < wordptr[v + 1]; ++k)
       add_scaled(out + v * D, hidden + rows[k] * D, values[k] * scale[rows[k]], D);

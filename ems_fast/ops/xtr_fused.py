@@ -33,9 +33,10 @@ from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.native import kernels, num_threads
 
-# A chunk of logits of about this size is still in cache when it is read back.
-CHUNK_BYTES = 4 << 20
-CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 4096
+# A chunk of logits of about this size is still in cache when it is read back; smaller ones would
+# make threads meet more often, which costs most on a busy machine.
+CHUNK_BYTES = 8 << 20
+CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 8192
 # Above this share of all entries, sparse products lose to dense ones.
 FILTER_DENSITY = 0.04
 
