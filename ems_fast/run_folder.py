@@ -67,7 +67,8 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
-    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt`` and, if the run prepared it, ``corpus/``.
+    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt`` and, if the run prepared it,
+    ``corpus/``.
     """
 
     def __init__(self, path: str | Path):

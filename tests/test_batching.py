@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from ems_fast._batching import PairReader, permuted_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ems_fast._batching import PairReader, permuted_rows
 from ems_fast.batching import BatchBuilder, BatchConfig, BatchStream, PairSampler, Rows
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed import Ranks
