@@ -4,6 +4,10 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace ems {
 namespace {
 
@@ -62,6 +66,9 @@ bool has_fast_bfloat16() {
 #if defined(__x86_64__)
   // Every processor with AMX (bfloat16 tiles) has AVX-512 BF16 as well.
   return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long has_bf16 = 1ul << 14;  // HWCAP2_BF16
+  return (getauxval(AT_HWCAP2) & has_bf16) != 0;
 #else
   return false;
 #endif

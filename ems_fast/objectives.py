@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ems_fast.batch import Batch
 from ems_fast.distributed import gather_rows
 from ems_fast.model import EMSModel
 from ems_fast.ops import contrastive_loss, xtr_loss
-from ems_fast.ops.impl import Impl
+from ems_fast.ops.impl import FUSED_DEVICES, Impl
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ObjectiveConfig:
         mask_duplicates: pairs of the batch with the same source or target text are not negatives
             of each other.
         gradient_filter: probabilities below it add nothing to XTR's gradient; 0 is exact.
-        impl: ``fused``, ``reference`` or ``compiled``, for both.
+        impl: ``fused``, ``reference`` or ``compiled``, for both; None takes ``fused`` on devices
+            that have kernels and ``reference`` on others.
     """
 
     xtr_weight: float = field(default=1.0, metadata={"help": "weight of the XTR loss"})
@@ -41,7 +43,14 @@ class ObjectiveConfig:
     gradient_filter: float = field(
         default=0.0, metadata={"help": "drop XTR gradients of probabilities below this; 0 is exact"}
     )
-    impl: Impl = field(default="fused", metadata={"help": "fused, reference or compiled"})
+    impl: Impl | None = field(
+        default=None,
+        metadata={"help": "fused, reference or compiled; default: fused where there are kernels"},
+    )
+
+    def impl_for(self, device: torch.device) -> Impl:
+        """The implementation that runs on `device`."""
+        return self.impl or ("fused" if device.type in FUSED_DEVICES else "reference")
 
 
 class Losses(NamedTuple):
@@ -67,13 +76,14 @@ class Objective(nn.Module):
         are rows of one product with the output embedding.
         """
         model, config = self.model, self.config
+        impl = config.impl_for(batch.source_ids.device)
         u = model.encoder(batch.sentences)  # (2B, D): sources, then targets
         xtr = contrastive = u.new_zeros(())
         if config.xtr_weight:
             hidden = model.xtr_head(u, batch.target_languages)
             per_sentence = xtr_loss(
                 hidden, model.output, batch.targets,
-                gradient_filter=config.gradient_filter, impl=config.impl,
+                gradient_filter=config.gradient_filter, impl=impl,
             )  # fmt: skip
             xtr = 2.0 * per_sentence  # mean over 2B sentences → mean over B pairs of both KLs
         if config.contrastive_weight:
@@ -82,7 +92,7 @@ class Objective(nn.Module):
                 gather_rows(a), gather_rows(b), temperature=config.temperature,
                 source_ids=gather_rows(batch.source_ids) if config.mask_duplicates else None,
                 target_ids=gather_rows(batch.target_ids) if config.mask_duplicates else None,
-                impl=config.impl,
+                impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         return Losses(total, xtr.detach(), contrastive.detach())

@@ -51,19 +51,19 @@ def model() -> EMSModel:
     return model.double()
 
 
+@pytest.mark.parametrize("impl", ["reference", "fused"])
 @pytest.mark.parametrize("weighting", ["count", "distinct", "released"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_losses_follow_the_formulas(weighting: str, tied: bool) -> None:
+def test_losses_and_gradients_follow_the_formulas(impl: str, weighting: str, tied: bool) -> None:
     torch.manual_seed(2)
-    config = ModelConfig(
-        **{**TINY, "layers": 2, "tied": tied}, vocab_size=50, languages=tuple("abc")
-    )
+    sizes = {**TINY, "layers": 2, "tied": tied}
+    config = ModelConfig(**sizes, vocab_size=50, languages=("a", "b", "c"))
     model = EMSModel(config).double()
     rng = np.random.default_rng(0)
     sources, targets = random_sentences(rng, 6), random_sentences(rng, 6)
     sources[2] = targets[3] = [7, 7, 7, 9]  # repeated tokens
     batch = make_batch(sources, targets, weighting)
-    losses = Objective(model, ObjectiveConfig(impl="reference"))(batch)
+    losses = Objective(model, ObjectiveConfig(impl=impl))(batch)
     xtr, contrastive = plain_losses(
         model, sources, targets, batch.target_languages.tolist(), weighting
     )
@@ -71,6 +71,11 @@ def test_losses_follow_the_formulas(weighting: str, tied: bool) -> None:
     torch.testing.assert_close(losses.xtr, xtr, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(losses.contrastive, contrastive)
     torch.testing.assert_close(losses.total, losses.xtr + 2 * losses.contrastive)
+    parameters = dict(model.named_parameters())
+    actual = torch.autograd.grad(losses.total, parameters.values())
+    expected = torch.autograd.grad(xtr + 2 * contrastive, parameters.values())
+    for name, one, other in zip(parameters, actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6, msg=name)
 
 
 def test_a_sentence_does_not_depend_on_its_batch(model: EMSModel) -> None:

@@ -84,6 +84,16 @@ def test_resuming_is_exact(corpus: BinaryCorpus, tmp_path: Path, optimizer: str)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_moved_run_resumes(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "text", n=100)
+    model = ModelConfig(**{**TINY, "vocab_size": 400})
+    options = {"device": "cpu", "progress": False}
+    ems_fast.train(text, tmp_path / "here", model=model, max_steps=2, **options, **QUICK)
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = ems_fast.train(None, tmp_path / "there", resume=True, max_steps=3, **options)
+    assert result.metrics["steps"] == 3
+
+
 def test_resuming_can_lift_the_limit(corpus: BinaryCorpus, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "run", max_steps=3)
     result = ems_fast.train(
@@ -134,8 +144,9 @@ def test_minutes_limit_a_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss became nan .* lower learning_rate"):
+    with pytest.raises(TrainingError, match=r"the loss became .* by step .* lower learning_rate"):
         fit(corpus, tmp_path / "run", max_steps=20, learning_rate=1e38, max_gradient_norm=0.0)
+    assert not RunFolder(tmp_path / "run").checkpoint.exists()
 
 
 SCRIPT = """

@@ -9,6 +9,9 @@ from ems_fast.errors import InputError
 Impl = Literal["fused", "reference", "compiled"]
 IMPLS: tuple[str, ...] = get_args(Impl)
 
+# Device types that impl="fused" has kernels for.
+FUSED_DEVICES = frozenset({"cpu"})
+
 
 def check_impl(impl: str) -> None:
     """Raise `InputError` unless `impl` is one of `IMPLS`."""

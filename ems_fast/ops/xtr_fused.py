@@ -31,7 +31,8 @@ from torch import Tensor
 from ems_fast.errors import BackendError, InputError
 from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
-from ems_fast.ops.native import kernels, num_threads
+from ems_fast.ops.impl import FUSED_DEVICES
+from ems_fast.ops.native import has_fast_bfloat16, kernels, num_threads
 
 # A chunk of logits of about this size is still in cache when it is read back; smaller ones would
 # make threads meet more often, which costs most on a busy machine.
@@ -41,15 +42,6 @@ CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 8192
 FILTER_DENSITY = 0.04
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
-
-
-def _bfloat16_products_are_fast() -> bool:
-    """Whether this processor multiplies bfloat16 matrices natively."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
-    return any(bool(getattr(torch.cpu, name)()) for name in probes if hasattr(torch.cpu, name))
-
-
-_FAST_BFLOAT16 = _bfloat16_products_are_fast()
 
 
 def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
@@ -96,7 +88,7 @@ class _Products:
 
     def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
         self.dtype, self.sum_dtype = dtype, _sum_dtype(dtype)
-        if dtype == torch.bfloat16 and not _FAST_BFLOAT16:
+        if dtype == torch.bfloat16 and not has_fast_bfloat16():
             # The same roundings of the inputs, in products that this processor is good at.
             self.dtype = torch.float32
         self.rounded = dtype
@@ -337,7 +329,7 @@ def _(
     R, n_chunks, capacity = _saved_sizes(
         B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
     )
-    product = torch.float32 if dtype == torch.bfloat16 and not _FAST_BFLOAT16 else dtype
+    product = torch.float32 if dtype == torch.bfloat16 and not has_fast_bfloat16() else dtype
 
     def of(*shape: int, dtype: torch.dtype = total) -> Tensor:
         return hidden.new_empty(shape, dtype=dtype)
@@ -563,7 +555,7 @@ def xtr_rows(
 ) -> Tensor:
     """The losses [B] of `ems_fast.xtr_loss`, whose arguments have been checked."""
     kernels()
-    if hidden.device.type != "cpu":
+    if hidden.device.type not in FUSED_DEVICES:
         raise BackendError(
             f"impl='fused' has no kernels for device {hidden.device.type!r}; "
             "move the tensors to the CPU, or pass impl='compiled' or 'reference'"

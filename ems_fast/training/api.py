@@ -71,7 +71,8 @@ def train(
             taken from the corpus's tokenizer and its languages from the corpus.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
-        resume: continue the run in `output_dir` from its last checkpoint.
+        resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
+            model.
         device: ``cpu``, ``cuda``…; None takes a GPU if there is one.
         progress: show a bar and the scores.
         prepare_options: passed to `ems_fast.prepare` when `corpora` are files.
@@ -92,7 +93,8 @@ def train(
             document = folder.read_config()
             chosen = split_options(options, TrainOptions.from_sections(document))
             config = folder.read_model_config()
-            corpus = BinaryCorpus.open(Path(document["data"]["corpus"]))
+            # A corpus inside the run's folder is named from there: the folder can be moved.
+            corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
         else:
             chosen = split_options(options)
             base = preset(model) if isinstance(model, str) else model
@@ -125,7 +127,7 @@ def train(
                     "model": model_section(config),
                     **chosen.sections(),
                     "data": {
-                        "corpus": str(corpus.path.resolve()),
+                        "corpus": _corpus_name(corpus, folder),
                         "pairs": corpus.num_pairs,
                         "tokenizer_sha256": corpus.tokenizer_sha256,
                     },
@@ -176,16 +178,23 @@ def _corpus(
     return BinaryCorpus.open(folder.corpus)
 
 
+def _corpus_name(corpus: BinaryCorpus, folder: RunFolder) -> str:
+    path, inside = corpus.path.resolve(), folder.path.resolve()
+    return str(path.relative_to(inside) if path.is_relative_to(inside) else path)
+
+
 def _summary(
     config: ModelConfig, model: EMSModel, corpus: BinaryCorpus, trainer: Trainer, ranks: Ranks
 ) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     name = next((n for n, p in PRESETS.items() if p.layers == config.layers), "custom")
     precision = "bf16" if trainer.autocast_dtype else "fp32"
+    impl = trainer.options.objective.impl_for(ranks.device)
     return (
         f"Model: {name}, {config.layers} layers × {config.width}, vocabulary "
         f"{config.vocab_size:,}, {parameters / 1e6:.1f} million parameters\n"
         f"Text: {corpus.num_pairs:,} pairs, {len(corpus.languages)} languages\n"
-        f"On: {ranks.device} × {ranks.world}, {precision}, {torch.get_num_threads()} threads, "
+        f"On: {ranks.device} × {ranks.world}, {precision}, {impl} objectives, "
+        f"{torch.get_num_threads()} threads, "
         f"batches of {trainer.options.batches.batch_pairs * ranks.world} pairs"
     )

@@ -12,7 +12,6 @@ import torch
 from ems_fast.batching import BatchConfig
 from ems_fast.errors import InputError
 from ems_fast.objectives import ObjectiveConfig
-from ems_fast.ops.impl import check_impl
 from ems_fast.ops.native import has_fast_bfloat16
 from ems_fast.schedule import Limits
 
@@ -114,9 +113,6 @@ class TrainOptions:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     limits: Limits = field(default_factory=Limits)
     reporting: ReportingConfig = field(default_factory=ReportingConfig)
-
-    def __post_init__(self) -> None:
-        check_impl(self.objective.impl)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """As sections of ``config.toml``."""

@@ -160,6 +160,8 @@ class Trainer:
                 progress.pairs += batch.num_pairs * self.ranks.world
                 progress.sampler = sampler
                 meter.add(batch, losses, waited, self.ranks.world)
+                if self.ranks.device.type == "cpu":  # on a GPU, looking would wait for the step
+                    self._require_finite(losses)
                 if progress.step % reporting.log_steps == 0:
                     self._log(meter, done)
                     meter = Meter()
@@ -174,11 +176,14 @@ class Trainer:
                 self._interrupted = bool(stop)
                 bar.update(done, progress)
                 due = math.floor(done * reporting.evaluations) > progress.evaluations
+                saving = save and not self._interrupted
+                if meter.losses is not None and (saving or due or self._interrupted or done >= 1.0):
+                    self._require_finite(meter.losses)
                 if due and done < 1.0:
                     progress.evaluations = math.floor(done * reporting.evaluations)
                     self._evaluate(done)
                     meter = Meter()
-                if save and not self._interrupted:
+                if saving:
                     self.save_checkpoint()
                     next_checkpoint = time.perf_counter() + 60 * reporting.checkpoint_minutes
             progress.seconds = earlier + time.perf_counter() - begun
@@ -231,9 +236,20 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm])
 
+    def _require_finite(self, losses: torch.Tensor) -> None:
+        """Raise `TrainingError` before a step that went wrong reaches a checkpoint."""
+        total, _, _, norm = losses.tolist()
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise TrainingError(
+                f"the loss became {total} and the gradient's norm {norm} by step "
+                f"{self.progress.step}; the last checkpoint is from before: resume it with a lower "
+                "learning_rate or precision='fp32'"
+            )
+
     def _log(self, meter: Meter, done: float) -> None:
         """Write the means since the last line; the only place that waits for the device."""
         assert meter.losses is not None
+        self._require_finite(meter.losses)
         total, xtr, contrastive, norm = (meter.losses / meter.steps).tolist()
         elapsed = time.perf_counter() - meter.started
         values = {
@@ -249,11 +265,6 @@ class Trainer:
             "tokens_per_second": meter.tokens / elapsed,
             "waiting_for_data": meter.waited / elapsed,
         }
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss became {total} before step {self.progress.step}; the last checkpoint is "
-                "from before: resume it with a lower learning_rate or precision='fp32'"
-            )
         if self.ranks.main:
             self.folder.log("train", **values)
             self.console.metrics("train", values)
