@@ -195,7 +195,7 @@ def test_two_ranks_equal_one(corpus: BinaryCorpus, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
-         "--master-port=29531", str(script)],
+         "--standalone", str(script)],
         check=True, env=environment, timeout=120, capture_output=True,
     )  # fmt: skip
     one, two = (RunFolder(tmp_path / name).read_checkpoint()["model"] for name in ("one", "two"))
