@@ -51,7 +51,10 @@ def xtr_loss(
         bias: [V] or None.
         gradient_filter: softmax probabilities up to it, in [0, 1), contribute nothing to the
             gradient; 0 is exact. The loss is exact at any value. Per row, the dropped probability
-            mass is at most V times this value; targets always contribute. Only ``fused`` can.
+            mass is at most V times this value; targets always contribute. It pays on peaked rows
+            only: where more than 4 % of all probabilities pass, the exact gradient is computed, and
+            on flat rows a value that passes few of them drops much of the gradient. Only ``fused``
+            can.
         reduction: ``mean`` over rows, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` (plain PyTorch, the definition) or ``compiled``
             (`torch.compile` of the reference).
