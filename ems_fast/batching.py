@@ -199,13 +199,28 @@ class BatchBuilder:
         )
 
 
+def require_enough_pairs(corpus: BinaryCorpus, config: BatchConfig, ranks: Ranks) -> None:
+    """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks."""
+    if corpus.num_pairs < 2:
+        raise InputError(
+            f"corpora: {corpus.num_pairs} pair is left to train on, expected at least 2; a "
+            "sentence is told from others of its batch"
+        )
+    global_batch = config.batch_pairs * ranks.world
+    if corpus.num_pairs < global_batch:
+        raise InputError(
+            f"batch_pairs: {global_batch} pairs a step, but the corpus has only "
+            f"{corpus.num_pairs}; use a smaller batch or more text"
+        )
+
+
 class BatchStream:
     """Batches of this rank, one or two ahead of the step that needs them, made in a thread.
 
     Iterating gives (batch, state); a stream started with that state goes on with the next batch.
 
     Raises:
-        InputError: the corpus is smaller than one batch over all ranks.
+        InputError: the corpus has less than two pairs, or less than one batch over all ranks.
     """
 
     def __init__(
@@ -215,12 +230,8 @@ class BatchStream:
         ranks: Ranks,
         state: dict[str, Any] | None = None,
     ):
+        require_enough_pairs(corpus, config, ranks)
         global_batch = config.batch_pairs * ranks.world
-        if corpus.num_pairs < max(global_batch, 2):
-            raise InputError(
-                f"batch_pairs: {global_batch} pairs a step, but the corpus has only "
-                f"{corpus.num_pairs}; use a smaller batch or more text"
-            )
         self._builder = BatchBuilder(corpus, config.weighting)
         self._sampler = PairSampler(
             self._builder.reader, self._builder.sizes, global_batch, config, state

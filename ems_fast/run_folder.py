@@ -81,8 +81,12 @@ class RunFolder:
         self.corpus = self.path / "corpus"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
 
-    def require_new(self) -> None:
-        """Raise `InputError` if something is here already."""
+    def require_new(self, *, keep_corpus: bool) -> None:
+        """Raise `InputError` if something is here already.
+
+        Args:
+            keep_corpus: ``corpus/`` may be here: it is what will be trained on.
+        """
         if self.config.exists():
             raise InputError(
                 f"output_dir: {self.path} already holds a run; continue it with resume=True "
@@ -90,9 +94,17 @@ class RunFolder:
             )
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output_dir: {self.path} is a file; choose a folder")
+        found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         # What an interrupted preparation left is removed by the next one.
-        leftovers = {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
-        if self.path.is_dir() and any(p.name not in leftovers for p in self.path.iterdir()):
+        found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
+        if keep_corpus:
+            found.discard(self.corpus.name)
+        if found == {self.corpus.name}:
+            raise InputError(
+                f"output_dir: {self.path} holds a corpus and no run; to train on that, give "
+                f"{self.corpus} instead of the files, else choose another folder"
+            )
+        if found:
             raise InputError(f"output_dir: {self.path} is not empty; choose another folder")
 
     def create(self) -> None:

@@ -219,6 +219,24 @@ def test_a_folder_with_something_else(corpus: BinaryCorpus, tmp_path: Path) -> N
         fit(corpus, tmp_path, max_steps=1)
 
 
+def test_a_corpus_of_one_pair(tmp_path: Path) -> None:
+    (tmp_path / "en-de.tsv").write_text("hello there\thallo du\n")
+    with pytest.raises(InputError, match="1 pair is left to train on, expected at least 2"):
+        ems_fast.train(tmp_path / "en-de.tsv", tmp_path / "run", progress=False, batch_pairs=1)
+
+
+def test_what_was_prepared_before_a_failure_can_be_used(tmp_path: Path) -> None:
+    text, run = write_text(tmp_path / "text", n=60), tmp_path / "run"
+    options = {"model": ModelConfig(**{**TINY, "vocab_size": 300}), "device": "cpu"}
+    options |= {"max_steps": 1, "progress": False}
+    with pytest.raises(InputError, match="batch_pairs: 1000 pairs a step"):
+        ems_fast.train(text, run, batch_pairs=1000, **options)
+    with pytest.raises(InputError, match=r"holds a corpus and no run; to train on that, give"):
+        ems_fast.train(text, run, batch_pairs=10, **options)
+    result = ems_fast.train(run / "corpus", run, batch_pairs=10, **options)
+    assert result.metrics["steps"] == 1
+
+
 def test_resuming_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no model"):
         ems_fast.train(None, tmp_path, resume=True, progress=False)

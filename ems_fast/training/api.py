@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from ems_fast.batching import require_enough_pairs
 from ems_fast.config import PRESETS, ModelConfig, preset
 from ems_fast.corpus import BinaryCorpus, format_report, prepare
+from ems_fast.corpus.binary import MANIFEST
 from ems_fast.distributed import Ranks, process_group
 from ems_fast.encoding import SentenceEncoder, load
 from ems_fast.errors import InputError
@@ -99,7 +101,7 @@ def train(
             chosen = split_options(options)
             base = preset(model) if isinstance(model, str) else model
             if ranks.main:
-                folder.require_new()
+                folder.require_new(keep_corpus=_is_corpus(corpora, folder.corpus))
             sets = _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
             corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
             config = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
@@ -109,6 +111,7 @@ def train(
                     f"to {corpus.max_tokens}; prepare it with max_tokens={config.max_tokens}"
                 )
         sets = _eval_sets(eval_sets, corpus.languages)
+        require_enough_pairs(corpus, chosen.batches, ranks)
         torch.manual_seed(chosen.batches.seed)
         ems = EMSModel(config).to(ranks.device)
         show = progress and ranks.main
@@ -166,7 +169,7 @@ def _corpus(
     """The prepared corpus that `corpora` is, or the one made of it inside the run's folder."""
     if corpora is None:
         raise InputError("corpora: got None; give files or a prepared corpus, or resume=True")
-    if isinstance(corpora, str | Path) and (Path(corpora) / "corpus.json").is_file():
+    if isinstance(corpora, str | Path) and (Path(corpora) / MANIFEST).is_file():
         return BinaryCorpus.open(corpora)
     if ranks.main:
         vocab_size = base.vocab_size
@@ -176,6 +179,10 @@ def _corpus(
             print(format_report(corpus.report))
     ranks.barrier()
     return BinaryCorpus.open(folder.corpus)
+
+
+def _is_corpus(corpora: Any, path: Path) -> bool:
+    return isinstance(corpora, str | Path) and Path(corpora).resolve() == path.resolve()
 
 
 def _corpus_name(corpus: BinaryCorpus, folder: RunFolder) -> str:
