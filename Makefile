@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
-# A bare `pip install torch` brings a CUDA build of several gigabytes; name another to have it.
+# What is tested; set TORCH to the path of a CPU-only wheel to save gigabytes of CUDA libraries.
 TORCH  ?= torch==2.13.0
 NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
