@@ -392,7 +392,9 @@ def test_killed(tmp_path):
         "prepare(Slow(), sys.argv[1], progress=False)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "out")], stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,  # not the source tree, whose package has no compiled part
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"reading\n"

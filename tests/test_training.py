@@ -160,7 +160,7 @@ ems_fast.train({corpus!r}, {run!r}, model=ModelConfig(**{tiny!r}), max_minutes=5
 def test_interrupting_saves_the_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
     run = tmp_path / "run"
     code = SCRIPT.format(corpus=str(corpus.path), run=str(run), tiny=TINY, quick=QUICK)
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     deadline = time.monotonic() + 60
     while len(losses(run)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)

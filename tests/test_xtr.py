@@ -86,7 +86,7 @@ def test_matches_the_float64_reference(
 def test_half_precision_is_at_most_as_far_off_as_the_reference(
     isa: str, dtype: torch.dtype, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xtr_fused, "_FAST_BFLOAT16", fast)
+    monkeypatch.setattr(xtr_fused, "has_fast_bfloat16", lambda: fast)
     shape = (21, 17, 3001)
     inputs, targets = make_inputs(*shape, dtype, bias=True), make_targets(shape[0], shape[2])
     upstream = torch.linspace(-1, 2, shape[0])
