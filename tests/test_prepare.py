@@ -439,6 +439,7 @@ def test_memory_is_bounded(tmp_path):
     for pairs in (100_000, 1_000_000):
         output = subprocess.run(
             [sys.executable, "-c", MEASURE, str(pairs), str(tmp_path / str(pairs))],
+            cwd=tmp_path,
             check=True,
             capture_output=True,
             text=True,
