@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ems_fast.batch import Batch
 from ems_fast.distributed import gather_rows
+from ems_fast.errors import InputError
 from ems_fast.model import EMSModel
 from ems_fast.ops import contrastive_loss, xtr_loss
 from ems_fast.ops.impl import FUSED_DEVICES, Impl
@@ -48,6 +49,15 @@ class ObjectiveConfig:
         metadata={"help": "fused, reference or compiled; default: fused where there are kernels"},
     )
 
+    def __post_init__(self) -> None:
+        for name in ("xtr_weight", "contrastive_weight"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+        if not self.xtr_weight + self.contrastive_weight > 0:
+            raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
+        if not self.temperature > 0:
+            raise InputError(f"temperature: got {self.temperature}, expected more than 0")
+
     def impl_for(self, device: torch.device) -> Impl:
         """The implementation that runs on `device`."""
         return self.impl or ("fused" if device.type in FUSED_DEVICES else "reference")
@@ -81,11 +91,11 @@ class Objective(nn.Module):
         xtr = contrastive = u.new_zeros(())
         if config.xtr_weight:
             hidden = model.xtr_head(u, batch.target_languages)
-            per_sentence = xtr_loss(
+            one_direction = xtr_loss(
                 hidden, model.output, batch.targets,
                 gradient_filter=config.gradient_filter, impl=impl,
             )  # fmt: skip
-            xtr = 2.0 * per_sentence  # mean over 2B sentences → mean over B pairs of both KLs
+            xtr = 2.0 * one_direction  # mean over 2B sentences → mean over B pairs of both KLs
         if config.contrastive_weight:
             a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
             contrastive = contrastive_loss(

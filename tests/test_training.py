@@ -136,6 +136,12 @@ def test_evaluation_sets_are_scored(corpus: BinaryCorpus, tmp_path: Path) -> Non
     assert set(result.metrics["accuracy"]) == {"held-out", "mine"}
 
 
+@pytest.mark.parametrize("off", ["xtr_weight", "contrastive_weight"])
+def test_one_objective_alone(corpus: BinaryCorpus, tmp_path: Path, off: str) -> None:
+    result = fit(corpus, tmp_path / "run", max_steps=2, **{off: 0.0})
+    assert result.metrics["steps"] == 2
+
+
 def test_minutes_limit_a_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
     begun = time.perf_counter()
     result = fit(corpus, tmp_path / "run", max_minutes=0.02)
@@ -261,6 +267,9 @@ def test_a_damaged_checkpoint(corpus: BinaryCorpus, tmp_path: Path) -> None:
         ({"learning_rate": -1.0}, "learning_rate: got -1.0, expected more than 0"),
         ({"max_steps": 0}, "max_steps: got 0, expected more than 0"),
         ({"batch_pairs": True}, "batch_pairs: got True, expected int"),
+        ({"temperature": 0.0}, "temperature: got 0.0, expected more than 0"),
+        ({"xtr_weight": 0.0, "contrastive_weight": 0.0}, "both are 0"),
+        ({"contrastive_weight": -1.0}, "contrastive_weight: got -1.0, expected 0 or more"),
         ({"optimizer": "sgd"}, "optimizer: got 'sgd', expected one of 'adamw', 'adam-amsgrad'"),
         ({"impl": "magic"}, "impl: got 'magic', expected one of 'fused', 'reference', 'compiled'"),
         ({"weighting": "tfidf"}, "weighting: got 'tfidf', expected one of 'count'"),

@@ -113,7 +113,12 @@ class Trainer:
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
             self.objective = DistributedDataParallel(
-                objective, device_ids=[ranks.device] if ranks.device.type == "cuda" else None
+                objective,
+                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+                # A head whose loss has no weight gets no gradient.
+                find_unused_parameters=not (
+                    options.objective.xtr_weight and options.objective.contrastive_weight
+                ),
             )
         self._interrupted = False
 
