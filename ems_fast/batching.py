@@ -24,7 +24,7 @@ from ems_fast.distributed import Ranks
 from ems_fast.errors import InputError
 from ems_fast.ops import BagOfWords
 from ems_fast.ops.bag_of_words import Weighting
-from ems_fast.packing import Packed, length_groups, positions_of
+from ems_fast.packing import assemble, positions_of
 
 # Batches sorted by length together, at most: enough that lengths within a batch differ little, few
 # enough that a pool is drawn in milliseconds.
@@ -167,17 +167,10 @@ class BatchBuilder:
         lengths = by_pair.ravel()
 
         by_length = np.argsort(lengths, kind="stable")
-        order = np.empty_like(by_length)
-        order[by_length] = np.arange(2 * B)
         sorted_lengths = lengths[by_length]
         ids = np.empty(int(lengths.sum()), dtype=np.int64)
         self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
-        sentences = Packed(
-            torch.from_numpy(ids),
-            torch.from_numpy(positions_of(sorted_lengths)),
-            length_groups(sorted_lengths),
-            torch.from_numpy(order),
-        )
+        sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
 
         translations = np.empty_like(ids)  # the other side of sentence 0, 1, …, 2B − 1
         self.reader.tokens(shard, row, 1 - side, translations)

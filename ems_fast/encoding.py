@@ -118,11 +118,8 @@ class SentenceEncoder:
         starts: npt.NDArray[np.int64],
         lengths: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float32]:
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        gather = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         with torch.inference_mode():
-            packed = pack(ids[gather], offsets).to(self.device)
+            packed = pack(ids, starts, lengths).to(self.device)
             vectors: npt.NDArray[np.float32] = self.module(packed).float().cpu().numpy()
         return vectors
 

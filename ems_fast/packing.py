@@ -65,22 +65,43 @@ def positions_of(sorted_lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     return np.arange(1, total + 1, dtype=np.int64) - np.repeat(starts, sorted_lengths)
 
 
-def pack(ids: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> Packed:
-    """Sort B packed sentences by length.
+def pack(
+    ids: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+) -> Packed:
+    """Copy B sentences out of a flat array, sorted by length.
 
     Args:
         ids: int64 [N].
-        offsets: int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i + 1]]`` and is not empty.
+        starts: int64 [B].
+        lengths: int64 [B]; sentence i is ``ids[starts[i]:starts[i] + lengths[i]]``, not empty.
     """
-    lengths = np.diff(offsets)
     by_length = np.argsort(lengths, kind="stable")
-    order = np.empty_like(by_length)
-    order[by_length] = np.arange(len(by_length))
     sorted_lengths = lengths[by_length]
     positions = positions_of(sorted_lengths)
-    gather = np.repeat(offsets[:-1][by_length], sorted_lengths) + positions - 1
+    gather = np.repeat(starts[by_length], sorted_lengths) + positions - 1
+    return assemble(ids[gather], positions, sorted_lengths, by_length)
+
+
+def assemble(
+    ids: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.int64],
+    sorted_lengths: npt.NDArray[np.int64],
+    by_length: npt.NDArray[np.int64],
+) -> Packed:
+    """The tensors of sentences that lie in order of length already.
+
+    Args:
+        ids: int64 [N].
+        positions: int64 [N], of `positions_of`.
+        sorted_lengths: int64 [B], ascending.
+        by_length: int64 [B]; packed sentence j is the caller's sentence ``by_length[j]``.
+    """
+    order = np.empty_like(by_length)
+    order[by_length] = np.arange(len(by_length))
     return Packed(
-        torch.from_numpy(ids[gather]),
+        torch.from_numpy(ids),
         torch.from_numpy(positions),
         length_groups(sorted_lengths),
         torch.from_numpy(order),

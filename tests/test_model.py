@@ -27,7 +27,7 @@ def random_sentences(
 
 def packed(sentences: list[list[int]]) -> Packed:
     offsets = np.cumsum([0, *map(len, sentences)]).astype(np.int64)
-    return pack(np.concatenate(sentences).astype(np.int64), offsets)
+    return pack(np.concatenate(sentences).astype(np.int64), offsets[:-1], np.diff(offsets))
 
 
 def make_batch(sources: list[list[int]], targets: list[list[int]], weighting: str) -> Batch:

@@ -58,7 +58,7 @@ def batch(numbers: dict[str, np.ndarray]) -> Batch:
     swapped = np.concatenate([[0], np.concatenate(lengths[::-1]).cumsum()])
     pairs = torch.arange(len(lengths[0]))
     return Batch(
-        pack(np.concatenate(sides), offsets),
+        pack(np.concatenate(sides), offsets[:-1], np.diff(offsets)),
         BagOfWords.from_packed(
             torch.from_numpy(np.concatenate(sides[::-1])),
             torch.from_numpy(swapped),

@@ -102,7 +102,7 @@ def train(
             base = preset(model) if isinstance(model, str) else model
             if ranks.main:
                 folder.require_new(keep_corpus=_is_corpus(corpora, folder.corpus))
-            sets = _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
             corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
             config = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
             if config.max_tokens < corpus.max_tokens:
