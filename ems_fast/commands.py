@@ -15,10 +15,11 @@ from tqdm import tqdm
 import ems_fast
 from ems_fast import demo as demo_run
 from ems_fast import diagnosis
+from ems_fast.atomic import replacing
 from ems_fast.encoding import CHUNK_SENTENCES
 from ems_fast.errors import InputError
 from ems_fast.report import write_report
-from ems_fast.run_folder import RunFolder, replacing
+from ems_fast.run_folder import RunFolder
 
 
 def prepare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ems_fast.atomic import replacing
 from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.margin import Margin, check_margin, margin_scores
@@ -86,15 +86,12 @@ class Mining:
             InputError: the pairs were mined from vectors alone, or the file cannot be written.
         """
         pairs = self.pairs()
-        partial = Path(f"{path}.partial")
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
-                for source, target, score in pairs:
-                    file.write(f"{_one_line(source)}\t{_one_line(target)}\t{score:.6f}\n")
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        with (
+            replacing(Path(path)) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            for source, target, score in pairs:
+                file.write(f"{_one_line(source)}\t{_one_line(target)}\t{score:.6f}\n")
 
 
 def mine(

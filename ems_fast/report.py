@@ -6,8 +6,9 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from ems_fast.atomic import replacing
 from ems_fast.errors import InputError
-from ems_fast.run_folder import RunFolder, replacing
+from ems_fast.run_folder import RunFolder
 
 WIDTH, HEIGHT = 640, 200
 LEFT, BOTTOM = 52, 28

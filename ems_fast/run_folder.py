@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ems_fast.atomic import replacing
 from ems_fast.config import ModelConfig
-from ems_fast.errors import EmsError, InputError
+from ems_fast.errors import InputError
 from ems_fast.tokenizer import Tokenizer
 
 if sys.version_info >= (3, 11):
@@ -28,39 +25,6 @@ else:
     import tomli as tomllib
 
 FORMAT = 1
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path whose content becomes `path` at once, when the block ends well.
-
-    Raises:
-        EmsError: the disk is full or not writable; `path` is then as it was before.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if _is_write_failure(error):
-            raise EmsError(
-                f"{path}: cannot be written ({error}); free some space, what was there before is "
-                "untouched"
-            ) from error
-        raise
-
-
-def _is_write_failure(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-    # torch and safetensors report a failed write in words.
-    message = str(error).lower()
-    return isinstance(error, RuntimeError | SafetensorError) and (
-        "writ" in message or "no space" in message
-    )
 
 
 class RunFolder:

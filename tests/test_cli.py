@@ -93,6 +93,10 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
             "is empty, expected one sentence a line",
         ),
         (["encode", "LATIN1", "out.npy", "--model", "RUN"], "line 2: is not UTF-8"),
+        (
+            ["encode", "TEXT", "no/out.npy", "--model", "RUN", "--quiet"],
+            "out.npy: cannot be written (No such",
+        ),
         (["evaluate", "nowhere", "--model", "RUN"], "nowhere"),
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
         (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "nowhere: holds no model"),
@@ -108,6 +112,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("EMPTY").touch()
+    Path("TEXT").write_text("bade gi\n")
     Path("LATIN1").write_bytes(b"fine\n\xe4\xf6\xfc\n")
     before = sorted(tmp_path.iterdir())
     assert main([str(run) if a == "RUN" else a for a in arguments]) == 2

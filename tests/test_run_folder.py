@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ems_fast.atomic import replacing
 from ems_fast.errors import EmsError, InputError
-from ems_fast.run_folder import RunFolder, replacing
+from ems_fast.run_folder import RunFolder
 
 
 def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:

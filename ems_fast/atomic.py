@@ -1,0 +1,51 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ems_fast.errors import InputError
+
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path whose content becomes `path` at once, when the block ends well.
+
+    Raises:
+        InputError: the folder is missing, or the disk is full or not writable; `path` is then as
+            it was before.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        if _is_write_failure(error, temporary):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(
+                f"{path}: cannot be written ({reason}); see to its folder and the space there, "
+                "what was there before is untouched"
+            ) from error
+        raise
+
+
+def _is_write_failure(error: BaseException, temporary: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _WRITE_ERRORS or str(error.filename) == str(temporary)
+    # torch and safetensors report a failed write in words.
+    message = str(error).lower()
+    return isinstance(error, RuntimeError | SafetensorError) and (
+        "writ" in message or "no space" in message
+    )
