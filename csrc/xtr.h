@@ -62,9 +62,19 @@ struct XtrScatter {
                   std::int64_t D, int threads);
 };
 
+// The product of a chunk and its exponentials in one pass, in float32: e [n, B] =
+// exp(weight hiddenᵀ + bias - shift), made while the logits are in the first-level cache.
+// weight [n, D]; hidden [B, D] as GemmTable::pack left it, transposed; bias [n] or null. With
+// total [B], the sums of e over the n words are added to it. False if a logit exceeds its shift by
+// more than MAX_RISE or is NaN: then total is as it was, and e is of no use.
+using XtrExponentials = bool (*)(float* e, const float* weight, const float* hidden,
+                                 const float* shift, const float* bias, double* total,
+                                 std::int64_t n, std::int64_t B, std::int64_t D, int threads);
+
 struct XtrTable {
   XtrKernels kernels[3];  // by Dtype
   XtrScatter scatter;
+  XtrExponentials exponentials;
 };
 EMS_SELECT_TABLE(XtrTable, xtr_table)
 

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "gemm_kernel.h"
 #include "vector_math.h"
 
 namespace ems {
@@ -19,8 +20,6 @@ constexpr std::int64_t SMALL = 1 << 18;
 template <typename T> struct Sum { using type = float; };
 template <> struct Sum<double> { using type = double; };
 template <typename T> using sum_t = typename Sum<T>::type;
-
-EMS_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 template <typename T>
 void tile_max(sum_t<T>* out, const T* z, const sum_t<T>* bias, std::int64_t words, std::int64_t B,
@@ -68,10 +67,10 @@ void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* 
   const S* bias = static_cast<const S*>(bias_);
   // Threads own columns, in whole cache lines: no barrier between the two passes.
   const std::int64_t share = (B + threads - 1) / threads;
-  const std::int64_t width = smaller((share + 31) / 32 * 32, TILE);
+  const std::int64_t width = least((share + 31) / 32 * 32, TILE);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t b = 0; b < B; b += width) {
-    const std::int64_t columns = smaller(width, B - b);
+    const std::int64_t columns = least(width, B - b);
     S largest[TILE], partial[TILE];
     for (std::int64_t j = 0; j < columns; ++j) largest[j] = shift[b + j];
     tile_max(largest, z + b, bias, n, B, columns);
@@ -83,7 +82,7 @@ void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* 
       total[b + j] *= static_cast<double>(rescale[b + j]);
     }
     for (std::int64_t v = 0; v < n; v += SLAB) {
-      tile_exp(partial, z + v * B + b, shift + b, bias ? bias + v : nullptr, smaller(SLAB, n - v),
+      tile_exp(partial, z + v * B + b, shift + b, bias ? bias + v : nullptr, least(SLAB, n - v),
                B, columns);
       for (std::int64_t j = 0; j < columns; ++j) total[b + j] += static_cast<double>(partial[j]);
     }
@@ -101,7 +100,7 @@ void probabilities(void* z_, const void* logsumexp_, const void* bias_, std::int
   for (std::int64_t i = 0; i < slabs * tiles; ++i) {
     const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
     tile_exp<T>(nullptr, z + v * B + b, logsumexp + b, bias ? bias + v : nullptr,
-                smaller(SLAB, n - v), B, smaller(TILE, B - b));
+                least(SLAB, n - v), B, least(TILE, B - b));
   }
 }
 
@@ -197,11 +196,11 @@ void gather_by_word(void* out_, const std::int64_t* wordptr, const std::int32_t*
   const S* values = static_cast<const S*>(values_);
   const T* weight = static_cast<const T*>(weight_);
   // Threads own columns: a row of weight is read once while out, far smaller, stays in cache.
-  const std::int64_t width = smaller(((D + threads - 1) / threads + 15) / 16 * 16, 512);
+  const std::int64_t width = least(((D + threads - 1) / threads + 15) / 16 * 16, 512);
   const std::int64_t slices = (D + width - 1) / width;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t slice = 0; slice < slices; ++slice) {
-    const std::int64_t d = slice * width, size = smaller(width, D - d);
+    const std::int64_t d = slice * width, size = least(width, D - d);
     for (std::int64_t word = 0; word < V; ++word)
       for (std::int64_t k = wordptr[word]; k < wordptr[word + 1]; ++k)
         add_scaled(out + rows[k] * D + d, weight + word * D + d, values[k], size);
@@ -219,6 +218,69 @@ void scatter(S* out, const std::int64_t* wordptr, const std::int32_t* rows, cons
       add_scaled(out + v * D, hidden + rows[k] * D, values[k] * scale[rows[k]], D);
 }
 
+// How far a logit may exceed its row's shift: exponentials and their sums over any vocabulary stay
+// far from the largest float, and lose no precision.
+constexpr float MAX_RISE = 40.0f;
+
+// z [MR or less, columns] → exp(z + bias - shift), added to sum; whether all were as they should be.
+EMS_INLINE bool exponentials_of_tile(float* z, std::int64_t stride, std::int64_t rows,
+                                     std::int64_t columns, const float* shift, const float* bias,
+                                     double* sum) {
+  float partial[NR];
+  std::int32_t bad = 0;
+  for (std::int64_t j = 0; j < columns; ++j) partial[j] = 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    float* row = z + i * stride;
+    const float add = bias ? bias[i] : 0.0f;
+#pragma omp simd reduction(+ : bad)
+    for (std::int64_t j = 0; j < columns; ++j) {
+      const float x = row[j] + add - shift[j];
+      bad += x <= MAX_RISE ? 0 : 1;
+      const float e = vexp(x);
+      partial[j] += e;
+      row[j] = e;
+    }
+  }
+  if (sum)
+    for (std::int64_t j = 0; j < columns; ++j) sum[j] += static_cast<double>(partial[j]);
+  return bad == 0;
+}
+
+bool exponentials(float* e, const float* weight, const float* hidden, const float* shift,
+                  const float* bias, double* total, std::int64_t n, std::int64_t B, std::int64_t D,
+                  int threads) {
+  // Blocks of fixed size, whose sums are added in order: the same for any number of threads.
+  constexpr std::int64_t block = PANELS * MR;
+  const std::int64_t blocks = (n + block - 1) / block;
+  double* sums = nullptr;
+  if (total) sums = static_cast<double*>(std::calloc(blocks * B, sizeof(double)));
+  std::int32_t bad = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : bad)
+  {
+    alignas(64) float panels[PANELS * MR * DEPTH];
+#pragma omp for schedule(dynamic)
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      const std::int64_t v = i * block;
+      multiply_rows(e, B, weight, D, hidden, panels, v, least(block, n - v), B, D, false,
+                    [&](std::int64_t row, std::int64_t rows, std::int64_t b, std::int64_t columns) {
+        float* z = e + row * B + b;
+        const float* add = bias ? bias + row : nullptr;
+        double* sum = sums ? sums + i * B + b : nullptr;
+        // Loops of a known length are unrolled.
+        const bool good = rows == MR && columns == NR
+                              ? exponentials_of_tile(z, B, MR, NR, shift + b, add, sum)
+                              : exponentials_of_tile(z, B, rows, columns, shift + b, add, sum);
+        bad += good ? 0 : 1;
+      });
+    }
+  }
+  if (sums && bad == 0)
+    for (std::int64_t i = 0; i < blocks; ++i)
+      for (std::int64_t b = 0; b < B; ++b) total[b] += sums[i * B + b];
+  std::free(sums);
+  return bad == 0;
+}
+
 template <typename T>
 constexpr XtrKernels make_kernels() {
   return {softmax<T>,    probabilities<T>, collect<T>,
@@ -230,7 +292,8 @@ constexpr XtrKernels make_kernels() {
 namespace EMS_ISA {
 const XtrTable xtr_table = {
     {make_kernels<float>(), make_kernels<double>(), make_kernels<bfloat16>()},
-    {scatter<float>, scatter<double>}};
+    {scatter<float>, scatter<double>},
+    exponentials};
 }
 
 }  // namespace ems

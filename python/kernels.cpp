@@ -17,6 +17,7 @@
 namespace py = pybind11;
 
 void bind_contrastive(py::module_& m);  // contrastive.cpp
+void bind_gemm(py::module_& m);         // gemm.cpp
 
 namespace {
 
@@ -83,6 +84,13 @@ void bind_xtr(py::module_& m) {
           ems::active_xtr_table().kernels[dtype].probabilities(at<void>(z), at<void>(logsumexp),
                                                                at<void>(bias), n, B, threads);
         }, release);
+  m.def("xtr_exponentials",
+        [](Address e, Address weight, Address hidden, Address shift, Address bias, Address total,
+           std::int64_t n, std::int64_t B, std::int64_t D, int threads) {
+          return ems::active_xtr_table().exponentials(
+              at<float>(e), at<float>(weight), at<float>(hidden), at<float>(shift),
+              at<float>(bias), at<double>(total), n, B, D, threads);
+        }, release);
   m.def("xtr_collect",
         [](Address words, Address rows, Address values, Address e, Address threshold, int dtype,
            std::int64_t count, std::int64_t capacity, std::int64_t first_word, std::int64_t n,
@@ -141,4 +149,5 @@ PYBIND11_MODULE(_kernels, m) {
   bind_bag_of_words(m);
   bind_xtr(m);
   bind_contrastive(m);
+  bind_gemm(m);
 }

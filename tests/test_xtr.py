@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ems_fast import BackendError, BagOfWords, InputError, xtr_loss
-from ems_fast.ops import workspace, xtr_fused
+from ems_fast.ops import workspace, xtr_fused, xtr_products
 from ems_fast.ops.bag_of_words import WEIGHTINGS
 from ems_fast.ops.native import kernels
 
@@ -86,7 +86,7 @@ def test_matches_the_float64_reference(
 def test_half_precision_is_at_most_as_far_off_as_the_reference(
     isa: str, dtype: torch.dtype, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xtr_fused, "has_fast_bfloat16", lambda: fast)
+    monkeypatch.setattr(xtr_products, "has_fast_bfloat16", lambda: fast)
     shape = (21, 17, 3001)
     inputs, targets = make_inputs(*shape, dtype, bias=True), make_targets(shape[0], shape[2])
     upstream = torch.linspace(-1, 2, shape[0])
@@ -203,10 +203,10 @@ def test_chunks_and_threads_do_not_change_the_result(
     inputs, targets = make_inputs(9, 5, 200, torch.float64), make_targets(9, 200)
     upstream = torch.linspace(-1, 2, 9)
     want = truth(inputs, targets, upstream)
-    monkeypatch.setattr(xtr_fused, "_chunk_words", lambda B, V, itemsize: min(chunk, V))
+    monkeypatch.setattr(xtr_products, "chunk_words", lambda B, V, dtype: min(chunk, V))
     monkeypatch.setattr(
-        xtr_fused, "_kept_words",
-        lambda B, V, itemsize, chunk, budget: min(kept_words // chunk * chunk, V),
+        xtr_products, "kept_words",
+        lambda B, V, dtype, chunk, budget: min(kept_words // chunk * chunk, V),
     )  # fmt: skip
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -371,10 +371,10 @@ def test_filter_falls_back_to_the_exact_gradient(
 ) -> None:
     # Flat rows, so that everything passes; in the second case only later words do.
     inputs, targets = make_inputs(7, 5, 4100, torch.float64, bias=True), make_targets(7, 4100)
-    monkeypatch.setattr(xtr_fused, "_chunk_words", lambda B, V, itemsize: 250)
+    monkeypatch.setattr(xtr_products, "chunk_words", lambda B, V, dtype: 250)
     monkeypatch.setattr(
-        xtr_fused, "_kept_words",
-        lambda B, V, itemsize, chunk, budget: min(kept_words // chunk * chunk, V),
+        xtr_products, "kept_words",
+        lambda B, V, dtype, chunk, budget: min(kept_words // chunk * chunk, V),
     )  # fmt: skip
     with torch.no_grad():
         inputs[2][: dense_from * 250] -= 50

@@ -47,3 +47,8 @@ def num_threads() -> int:
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
     return _kernels is not None and bool(_kernels.has_fast_bfloat16())
+
+
+def has_fast_gemm() -> bool:
+    """Whether the compiled float32 matrix products were built for this processor's vectors."""
+    return _kernels is not None and bool(_kernels.gemm_is_fast())

@@ -29,19 +29,20 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import BackendError, InputError
-from ems_fast.ops import workspace
+from ems_fast.ops import workspace, xtr_products
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.impl import FUSED_DEVICES
-from ems_fast.ops.native import has_fast_bfloat16, kernels, num_threads
+from ems_fast.ops.native import kernels
+from ems_fast.ops.xtr_products import (
+    DTYPES,
+    Products,
+    computed_dtype,
+    products_of,
+    sum_dtype,
+)
 
-# A chunk of logits of about this size is still in cache when it is read back; smaller ones would
-# make threads meet more often, which costs most on a busy machine.
-CHUNK_BYTES = 8 << 20
-CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 8192
 # Above this share of all entries, sparse products lose to dense ones.
 FILTER_DENSITY = 0.04
-
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
 
 def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
@@ -58,103 +59,13 @@ def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     return dtype
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _chunk_words(B: int, V: int, itemsize: int) -> int:
-    """Words per chunk, from the batch alone: never from the ratio of V to D."""
-    words = CHUNK_BYTES // (max(B, 1) * itemsize) // 64 * 64
-    return min(max(words, CHUNK_WORDS_MIN), CHUNK_WORDS_MAX, V)
-
-
-def _kept_words(B: int, V: int, itemsize: int, chunk: int, budget: int) -> int:
-    """Words whose exponentials fit the budget; whole chunks, or all."""
-    if B * V * itemsize <= budget:
-        return V
-    return budget // (max(B, 1) * chunk * itemsize) * chunk
-
-
 def _filter_capacity(B: int, V: int, gradient_filter: float) -> int:
     return int(B * V * FILTER_DENSITY) if gradient_filter > 0 else 0
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-class _Products:
-    """The matrix products of one call: chunks of W in their dtype, sums in float32 (float64)."""
-
-    def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
-        self.dtype, self.sum_dtype = dtype, _sum_dtype(dtype)
-        if dtype == torch.bfloat16 and not has_fast_bfloat16():
-            # The same roundings of the inputs, in products that this processor is good at.
-            self.dtype = torch.float32
-        self.rounded = dtype
-        self.weight = weight.contiguous()
-        self.hidden = hidden.to(dtype).to(self.dtype).contiguous()  # (B, D)
-        self.hidden_sum = self.hidden.to(self.sum_dtype)  # (B, D)
-        self.B, self.D, self.V = *hidden.shape, weight.shape[0]
-        self.chunk = _chunk_words(self.B, self.V, dtype.itemsize)
-        self.threads = num_threads()
-        self.device = hidden.device
-        self._cast: Tensor | None = None
-        self._product: Tensor | None = None
-
-    def chunks(self) -> list[tuple[int, int]]:
-        return [(v, min(v + self.chunk, self.V)) for v in range(0, self.V, self.chunk)]
-
-    def scratch(self, dtype: torch.dtype, columns: int) -> Tensor:
-        return workspace.empty((self.chunk, columns), dtype, self.device)
-
-    def weight_chunk(self, begin: int, end: int) -> Tensor:
-        """Words begin:end of W in the products' dtype; valid until the next call."""
-        rows = self.weight[begin:end]
-        if rows.dtype == self.dtype == self.rounded:
-            return rows
-        if self._cast is None:
-            self._cast = self.scratch(self.dtype, self.D)
-        cast = self._cast[: end - begin]
-        # Two roundings only where the products' dtype is wider than what autocast asked for.
-        cast.copy_(rows if self.dtype == self.rounded else rows.to(self.rounded))
-        return cast
-
-    def logits(self, out: Tensor, weight: Tensor) -> None:
-        """Out [n, B] = W hᵀ."""
-        torch.mm(weight, self.hidden.T, out=out)
-
-    def add(self, out: Tensor, a: Tensor, b: Tensor, *, keep: bool) -> None:
-        """Out = a b, or out += a b, where out is float32 (float64) whatever a and b are."""
-        if out.dtype == self.dtype:
-            if keep:
-                out.addmm_(a, b)
-            else:
-                torch.mm(a, b, out=out)
-            return
-        n, columns = out.shape
-        if self._product is None or self._product.numel() < n * columns:
-            self._product = workspace.empty((n * columns,), self.dtype, self.device)
-        product = self._product[: n * columns].view(n, columns)
-        torch.mm(a, b, out=product)
-        kernels().xtr_accumulate(
-            out.data_ptr(), product.data_ptr(), _DTYPES[self.dtype], keep, n * columns, self.threads
-        )
 
 
 def _wordptr(words: Tensor, V: int) -> Tensor:
     """Where each word's entries begin, for entries sorted by word."""
     return torch.searchsorted(words, torch.arange(V + 1, dtype=words.dtype, device=words.device))
-
-
-def _exponentials(
-    p: _Products, out: Tensor, weight: Tensor, shift: Tensor, bias: Tensor | None
-) -> None:
-    """Out [n, B] = exp(z − shift), made anew."""
-    p.logits(out, weight)
-    kernels().xtr_probabilities(
-        out.data_ptr(), shift.data_ptr(), _address(bias), _DTYPES[p.dtype], *out.shape, p.threads
-    )
 
 
 @torch.library.custom_op("ems_fast::xtr_forward", mutates_args=())
@@ -180,7 +91,7 @@ def xtr_forward(
         where the exact gradient is needed.
     """
     BagOfWords(indptr, indices, q).check(weight.shape[0])
-    k, p = kernels(), _Products(hidden, weight, dtype)
+    k, p = kernels(), products_of(hidden, weight, dtype)
     B, D, V = p.B, p.D, p.V
     indptr, indices, q = indptr.contiguous(), indices.contiguous(), q.contiguous()
     bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
@@ -198,7 +109,7 @@ def xtr_forward(
     entropy = torch.empty(B, dtype=torch.float64)
     k.xtr_gather(
         gathered.data_ptr(), mass.data_ptr(), entropy.data_ptr(), indptr.data_ptr(),
-        indices.data_ptr(), q.data_ptr(), p.weight.data_ptr(), _DTYPES[weight.dtype], B, D,
+        indices.data_ptr(), q.data_ptr(), p.weight.data_ptr(), DTYPES[weight.dtype], B, D,
         p.threads,
     )  # fmt: skip
 
@@ -212,12 +123,8 @@ def xtr_forward(
         for i, (begin, end) in enumerate(chunks):
             weight_chunk = p.weight_chunk(begin, end)
             e = kept[begin:end] if end <= R else scratch[: end - begin]
-            p.logits(e, weight_chunk)
-            k.xtr_softmax(
-                e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(),
-                0 if bias is None else bias[begin:].data_ptr(), _DTYPES[p.dtype], end - begin, B,
-                p.threads,
-            )  # fmt: skip
+            chunk_bias = None if bias is None else bias[begin:end]
+            rose = p.softmax(e, weight_chunk, chunk_bias, shift, total, rescale)
             if n_chunks:
                 shifts[i] = shift
             if n >= 0:
@@ -225,26 +132,26 @@ def xtr_forward(
                 threshold = (total * gradient_filter).to(p.sum_dtype)
                 n = k.xtr_collect(
                     words.data_ptr(), rows.data_ptr(), values.data_ptr(), e.data_ptr(),
-                    threshold.data_ptr(), _DTYPES[p.dtype], n, capacity, begin, end - begin, B,
+                    threshold.data_ptr(), DTYPES[p.dtype], n, capacity, begin, end - begin, B,
                     p.threads,
                 )  # fmt: skip
                 if n > capacity:
                     n, collected = -1, i
             if need_hidden and n < 0:
-                if i > collected and bool((rescale != 1).any()):
+                if rose and i > collected:
                     dense *= rescale[:, None]
-                p.add(dense, e.T, weight_chunk, keep=True)
+                p.add_to_hidden(dense, e, weight_chunk)
         if n >= 0 and not bool(total.isfinite().all()):
             n = -1  # NaN passes no threshold, yet it belongs into the gradient.
         if need_hidden and n < 0:
-            part = torch.empty_like(dense if collected else dense[:0])
             for i, (begin, end) in enumerate(chunks[:collected]):
                 weight_chunk = p.weight_chunk(begin, end)
                 e = kept[begin:end] if end <= R else scratch[: end - begin]
                 if end > R:
                     chunk_bias = None if bias is None else bias[begin:end]
-                    _exponentials(p, e, weight_chunk, shift, chunk_bias)
-                p.add(part, e.T, weight_chunk, keep=False)
+                    p.probabilities(e, weight_chunk, chunk_bias, shift)
+                part = torch.zeros_like(dense)
+                p.add_to_hidden(part, e, weight_chunk)
                 dense += part if end > R else part * (shifts[i] - shift).exp()[:, None]
 
     logsumexp = (shift.double() + total.log()).to(p.sum_dtype)  # (B,)
@@ -254,7 +161,7 @@ def xtr_forward(
             wordptr = _wordptr(words[:n], V)
             k.xtr_gather_by_word(
                 dense.data_ptr(), wordptr.data_ptr(), rows.data_ptr(), values.data_ptr(),
-                p.weight.data_ptr(), _DTYPES[weight.dtype], V, D, p.threads,
+                p.weight.data_ptr(), DTYPES[weight.dtype], V, D, p.threads,
             )  # fmt: skip
         scale = mass
     else:
@@ -286,13 +193,14 @@ def _saved_sizes(
     """Words kept, chunks whose shifts are kept, and the room for the filter's entries."""
     if not (need_hidden or need_weight):
         return 0, 0, 0
-    chunk = _chunk_words(B, V, dtype.itemsize)
-    kept = _kept_words(B, V, dtype.itemsize, chunk, workspace_bytes) if need_weight else 0
+    dtype = computed_dtype(dtype)
+    chunk = xtr_products.chunk_words(B, V, dtype)
+    kept = xtr_products.kept_words(B, V, dtype, chunk, workspace_bytes) if need_weight else 0
     return kept, -(-V // chunk), _filter_capacity(B, V, gradient_filter)
 
 
 def _finish_filter(
-    p: _Products,
+    p: Products,
     words: Tensor,
     rows: Tensor,
     values: Tensor,
@@ -325,17 +233,16 @@ def _(
     gradient_filter: float,
     workspace_bytes: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    (B, D), V, total = hidden.shape, weight.shape[0], _sum_dtype(dtype)
+    (B, D), V, total = hidden.shape, weight.shape[0], sum_dtype(dtype)
     R, n_chunks, capacity = _saved_sizes(
         B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
     )
-    product = torch.float32 if dtype == torch.bfloat16 and not has_fast_bfloat16() else dtype
 
     def of(*shape: int, dtype: torch.dtype = total) -> Tensor:
         return hidden.new_empty(shape, dtype=dtype)
 
     return (
-        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=product),
+        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=computed_dtype(dtype)),
         of(n_chunks, B), of(capacity, dtype=torch.int32), of(capacity, dtype=torch.int32),
         of(capacity), of(1, dtype=torch.int64),
     )  # fmt: skip
@@ -357,7 +264,7 @@ def _add_weight_gradient(
 ) -> None:
     """Write the gradient of weight to out [V, D], or add it if `keep`; out_bias [V] likewise."""
     logsumexp, mass, kept, shifts, words, rows, values, count = saved
-    k, p = kernels(), _Products(hidden, weight, dtype)
+    k, p = kernels(), products_of(hidden, weight, dtype)
     B, D, V, R, n = p.B, p.D, p.V, kept.shape[0], int(count)
     wide = p.sum_dtype == torch.float64
     bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
@@ -402,12 +309,12 @@ def _add_weight_gradient(
                 else:
                     e, shift = scratch[: end - begin], logsumexp
                     chunk_bias = None if bias is None else bias[begin:end]
-                    _exponentials(p, e, p.weight_chunk(begin, end), shift, chunk_bias)
+                    p.probabilities(e, p.weight_chunk(begin, end), chunk_bias, shift)
                 if previous is None or not torch.equal(shift, previous):
                     factor = coefficient * (shift - logsumexp).exp() if end <= R else coefficient
-                    scaled = (p.hidden_sum * factor[:, None]).to(p.dtype)
+                    scaled = p.scale_hidden(factor)
                     previous = shift
-                p.add(block, e, scaled, keep=keep)
+                p.add_to_weight(block, e, scaled, keep=keep)
                 if out_bias is not None:
                     out_bias[begin:end] += torch.mv(e.to(p.sum_dtype), factor)
             scatter(block, begin, target_ptr, target_rows, target_values, negative)
@@ -442,7 +349,7 @@ def xtr_weight_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of weight [V, D] and bias ([V], or [0] without bias)."""
     out = workspace.empty(tuple(weight.shape), weight.dtype, weight.device)
-    out_bias = None if bias is None else torch.zeros(bias.shape, dtype=_sum_dtype(dtype))
+    out_bias = None if bias is None else torch.zeros(bias.shape, dtype=sum_dtype(dtype))
     saved = (logsumexp, mass, kept, shifts, words, rows, values, count)
     _add_weight_gradient(
         out, out_bias, False, upstream, hidden, weight, bias, indptr, indices, q, saved, dtype
@@ -521,7 +428,7 @@ class _AccumulatingXtr(torch.autograd.Function):
         hidden, weight, bias, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
         if weight.grad is None or not _accumulates(weight):
             return _backward(ctx, upstream)
-        out_bias = None if bias is None else torch.zeros(bias.shape, dtype=_sum_dtype(ctx.dtype))
+        out_bias = None if bias is None else torch.zeros(bias.shape, dtype=sum_dtype(ctx.dtype))
         _add_weight_gradient(
             weight.grad, out_bias, True, upstream, hidden, weight, bias, indptr, indices, q,
             (logsumexp, mass, *rest), ctx.dtype,

@@ -1,0 +1,74 @@
+#include "gemm.h"
+
+#include <cstdlib>
+
+#include "gemm_kernel.h"
+
+namespace ems {
+namespace {
+
+std::int64_t size_of_packed(std::int64_t K, std::int64_t N) { return packed_size(K, N); }
+
+void pack(float* packed, const float* from, std::int64_t stride, bool transposed, std::int64_t K,
+          std::int64_t N, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t panel = 0; panel < (N + NR - 1) / NR; ++panel)
+    pack_panel(packed, from, stride, transposed, K, N, panel);
+}
+
+// Rows of C that a thread takes at a time: few where there is little to share out.
+std::int64_t rows_at_once(std::int64_t M, int threads) {
+  const std::int64_t share = round_up((M + threads - 1) / threads, MR);
+  return least(share, PANELS * MR);
+}
+
+void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
+              const float* packed, std::int64_t M, std::int64_t N, std::int64_t K, bool add,
+              int threads) {
+  const std::int64_t block = rows_at_once(M, threads);
+#pragma omp parallel num_threads(threads)
+  {
+    alignas(64) float panels[PANELS * MR * DEPTH];
+#pragma omp for schedule(dynamic)
+    for (std::int64_t m = 0; m < M; m += block)
+      multiply_rows(c, c_stride, a, a_stride, packed, panels, m, least(block, M - m), N, K, add,
+                    [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
+  }
+}
+
+void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
+                         const float* b, std::int64_t b_stride, std::int64_t M, std::int64_t N,
+                         std::int64_t K, bool add, int threads) {
+  const std::int64_t block = rows_at_once(M, threads);
+  // Both operands have their depth in rows: what is packed is small, and packed once per DEPTH.
+  float* packed = static_cast<float*>(
+      std::aligned_alloc(64, round_up(sizeof(float) * DEPTH * round_up(N, NR), 64)));
+#pragma omp parallel num_threads(threads)
+  {
+    alignas(64) float panels[PANELS * MR * DEPTH];
+    for (std::int64_t k = 0; k < K; k += DEPTH) {
+      const std::int64_t depth = least(DEPTH, K - k);
+#pragma omp for schedule(static)
+      for (std::int64_t panel = 0; panel < (N + NR - 1) / NR; ++panel)
+        pack_panel(packed, b + k * b_stride, b_stride, false, depth, N, panel);
+#pragma omp for schedule(dynamic)
+      for (std::int64_t m = 0; m < M; m += block) {
+        const std::int64_t rows = least(block, M - m);
+        pack_columns<MR>(panels, a + k * a_stride + m, a_stride, rows, depth);
+        for (std::int64_t n = 0; n < N; n += NR)
+          for (std::int64_t i = 0; i < rows; i += MR)
+            add_tile(c + (m + i) * c_stride + n, c_stride, least(MR, rows - i), least(NR, N - n),
+                     panels + i * depth, packed + n * depth, depth, add || k > 0);
+      }
+    }
+  }
+  std::free(packed);
+}
+
+}  // namespace
+
+namespace EMS_ISA {
+const GemmTable gemm_table = {LANES >= 8, size_of_packed, pack, multiply, multiply_transposed};
+}
+
+}  // namespace ems
