@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ems_fast.errors import BackendError, InputError
 from ems_fast.ops.contrastive_reference import NORM_EPS
+from ems_fast.ops.gemm import Operand, multiply_transposed
 from ems_fast.ops.native import kernels, num_threads
 
 # Bytes of a tile, the only buffer that could grow with B · M. Two megabytes stay in the second-
@@ -258,12 +259,10 @@ def _forward(
     buffer = a.new_empty(rows, _stride(columns))
     workspace = a.new_empty(native.workspace_size(rows, columns))
     for column, last_column in _parts(M, columns):
-        columns_of_b = unit_b[column:last_column].t()
-        if not keep:
-            columns_of_b = columns_of_b.contiguous()  # faster, and used more than once
+        columns_of_b = Operand(unit_b[column:last_column].t())
         for row, last_row in _parts(B, rows):
             tile = buffer[: last_row - row, : last_column - column]
-            torch.mm(unit_a[row:last_row], columns_of_b, out=tile)
+            columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
             native.accumulate(
                 sums, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
             )
@@ -338,12 +337,13 @@ def _gradients(
         buffer = unit_a.new_empty(rows, _stride(columns))
     for column, last_column in _parts(M, columns):
         columns_of_b = unit_b[column:last_column]
-        transposed = None if is_kept else columns_of_b.t().contiguous()
+        transposed = None if is_kept else Operand(columns_of_b.t())
+        operand = Operand(columns_of_b) if need_a else None
         for row, last_row in _parts(B, rows):
             rows_of_a = unit_a[row:last_row]
             tile = buffer[: last_row - row, : last_column - column]
             if transposed is not None:
-                torch.mm(rows_of_a, transposed, out=tile)
+                transposed.multiply(tile, rows_of_a, add=False)
             native.gradient(
                 tile,
                 kept if is_kept else tile,
@@ -357,10 +357,10 @@ def _gradients(
                 k,
                 is_kept,
             )
-            if need_a:
-                _add_product(grad_a[row:last_row], tile, columns_of_b, first=column == 0)
+            if operand is not None:
+                operand.multiply(grad_a[row:last_row], tile, add=column > 0)
             if need_b:
-                _add_product(grad_b[column:last_column], tile.t(), rows_of_a, first=row == 0)
+                multiply_transposed(grad_b[column:last_column], tile, rows_of_a, add=row > 0)
     if B == 0:
         grad_b.zero_()  # no tile has written to it
     along = 0.0
@@ -369,14 +369,6 @@ def _gradients(
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
     return grad_a, grad_b, unit_a.new_full((), -k * along, dtype=torch.float64)
-
-
-def _add_product(total: Tensor, x: Tensor, y: Tensor, *, first: bool) -> None:
-    # Out-variants only: autocast leaves them alone.
-    if first:
-        torch.mm(x, y, out=total)
-    else:
-        torch.addmm(total, x, y, out=total)
 
 
 def _fake_gradients(

@@ -31,6 +31,7 @@ from torch import Tensor
 from ems_fast.errors import BackendError, InputError
 from ems_fast.ops import workspace, xtr_products
 from ems_fast.ops.bag_of_words import BagOfWords
+from ems_fast.ops.gemm import Operand
 from ems_fast.ops.impl import FUSED_DEVICES
 from ems_fast.ops.native import kernels
 from ems_fast.ops.xtr_products import (
@@ -292,7 +293,8 @@ def _add_weight_gradient(
     scratch = p.scratch(p.dtype, B if n < 0 and R < V else 0)
     # A gradient in bfloat16 is summed in float32 and rounded once.
     wide_rows = p.scratch(p.sum_dtype, D) if out.dtype != p.sum_dtype else None
-    scaled, previous = p.hidden, None
+    scaled: Tensor | Operand = p.hidden
+    previous: Tensor | None = None
     with torch.autocast(p.device.type, enabled=False):
         for i, (begin, end) in enumerate(p.chunks()):
             block = out[begin:end] if wide_rows is None else wide_rows[: end - begin]

@@ -1,10 +1,8 @@
 """The matrix products of XTR, by chunks of the vocabulary.
 
 Two ways to make them. `Products` leaves them to torch's BLAS and lets the kernels pass over each
-result. `NativeProducts` uses the project's own float32 product (csrc/gemm.h), which exponentiates
-logits while they are in the first-level cache; it is taken for float32 on processors with AVX2 or
-AVX-512. On an AMD EPYC (Zen 4) it is also the faster product: MKL, torch's BLAS on x86, has its
-best code for another maker's processors.
+result. `NativeProducts` uses the project's own (`ems_fast.ops.gemm`), which exponentiate logits
+while they are in the first-level cache.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops import workspace
-from ems_fast.ops.native import has_fast_bfloat16, has_fast_gemm, kernels, num_threads
+from ems_fast.ops.gemm import Operand, is_native, multiply_transposed
+from ems_fast.ops.native import has_fast_bfloat16, kernels, num_threads
 
 # A chunk of logits of about this size is still in cache when it is read back; smaller ones would
 # make threads meet more often, which costs most on a busy machine.
@@ -124,12 +123,15 @@ class Products:
         """Out [B, D] += eᵀ W."""
         self._add(out, e.T, weight, keep=True)
 
-    def scale_hidden(self, factor: Tensor) -> Tensor:
+    def scale_hidden(self, factor: Tensor) -> Tensor | Operand:
         """Rows of h times factor [B], as `add_to_weight` wants them."""
         return (self.hidden_sum * factor[:, None]).to(self.dtype)
 
-    def add_to_weight(self, out: Tensor, e: Tensor, scaled: Tensor, *, keep: bool) -> None:
-        """Out [n, D] = e scaled, or += if `keep`."""
+    def add_to_weight(
+        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
+    ) -> None:
+        """Out [n, D] = e scaled, or += if `keep`; scaled is what `scale_hidden` gave."""
+        assert isinstance(scaled, Tensor)
         self._add(out, e, scaled, keep=keep)
 
     def _logits(self, out: Tensor, weight: Tensor) -> None:
@@ -158,7 +160,7 @@ class NativeProducts(Products):
 
     def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
         super().__init__(hidden, weight, dtype)
-        self._packed_hidden: Tensor | None = None
+        self._transposed: Operand | None = None  # hᵀ (D, B)
         self._has_shift = False
 
     def softmax(
@@ -183,53 +185,38 @@ class NativeProducts(Products):
 
     def add_to_hidden(self, out: Tensor, e: Tensor, weight: Tensor) -> None:
         """Out [B, D] += eᵀ W."""
-        kernels().gemm_multiply_transposed(
-            out.data_ptr(), self.D, e.data_ptr(), self.B, weight.data_ptr(), self.D, self.B,
-            self.D, e.shape[0], True, self.threads,
-        )  # fmt: skip
+        multiply_transposed(out, e, weight, add=True)
 
-    def scale_hidden(self, factor: Tensor) -> Tensor:
-        """As `Products.scale_hidden`, packed."""
-        return self._pack(super().scale_hidden(factor), transposed=False)
+    def scale_hidden(self, factor: Tensor) -> Operand:
+        """As `Products.scale_hidden`."""
+        return Operand(self.hidden_sum * factor[:, None])
 
-    def add_to_weight(self, out: Tensor, e: Tensor, scaled: Tensor, *, keep: bool) -> None:
+    def add_to_weight(
+        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
+    ) -> None:
         """Out [n, D] = e scaled, or += if `keep`."""
-        kernels().gemm_multiply(
-            out.data_ptr(), self.D, e.data_ptr(), self.B, scaled.data_ptr(), e.shape[0], self.D,
-            self.B, keep, self.threads,
-        )  # fmt: skip
+        assert isinstance(scaled, Operand)
+        scaled.multiply(out, e, add=keep)
 
     def _exponentials(
         self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor, total: Tensor | None
     ) -> bool:
         within: bool = kernels().xtr_exponentials(
-            e.data_ptr(), weight.data_ptr(), self._packed().data_ptr(), shift.data_ptr(),
+            e.data_ptr(), weight.data_ptr(), self._operand().data_ptr(), shift.data_ptr(),
             address(bias), address(total), *e.shape, self.D, self.threads,
         )  # fmt: skip
         return within
 
     def _logits(self, out: Tensor, weight: Tensor) -> None:
-        kernels().gemm_multiply(
-            out.data_ptr(), self.B, weight.data_ptr(), self.D, self._packed().data_ptr(),
-            *out.shape, self.D, False, self.threads,
-        )  # fmt: skip
+        self._operand().multiply(out, weight, add=False)
 
-    def _packed(self) -> Tensor:
-        if self._packed_hidden is None:
-            self._packed_hidden = self._pack(self.hidden, transposed=True)
-        return self._packed_hidden
-
-    def _pack(self, operand: Tensor, *, transposed: bool) -> Tensor:
-        rows, columns = operand.shape
-        K, N = (columns, rows) if transposed else (rows, columns)
-        packed = workspace.empty((kernels().gemm_packed_size(K, N),), torch.float32, self.device)
-        kernels().gemm_pack(
-            packed.data_ptr(), operand.data_ptr(), columns, transposed, K, N, self.threads
-        )
-        return packed
+    def _operand(self) -> Operand:
+        if self._transposed is None:
+            self._transposed = Operand(self.hidden.t())
+        return self._transposed
 
 
 def products_of(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Products:
     """The faster way for this dtype and processor."""
-    native = computed_dtype(dtype) == torch.float32 and has_fast_gemm()
+    native = is_native(computed_dtype(dtype), hidden.device)
     return (NativeProducts if native else Products)(hidden, weight, dtype)
