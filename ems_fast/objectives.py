@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ems_fast.batch import Batch
 from ems_fast.distributed import gather_rows
@@ -14,6 +15,7 @@ from ems_fast.errors import InputError
 from ems_fast.model import EMSModel
 from ems_fast.ops import contrastive_loss, xtr_loss
 from ems_fast.ops.impl import FUSED_DEVICES, Impl
+from ems_fast.packing import Packed
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class ObjectiveConfig:
         temperature: τ of the contrastive loss.
         mask_duplicates: pairs of the batch with the same source or target text are not negatives
             of each other.
+        slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
+            backward, so that memory bounds a slice and not the batch: the same gradients for about
+            a third more time. None encodes the batch at once.
         gradient_filter: probabilities below it add nothing to XTR's gradient; 0 is exact.
         impl: ``fused``, ``reference`` or ``compiled``, for both; None takes ``fused`` on devices
             that have kernels and ``reference`` on others.
@@ -41,6 +46,10 @@ class ObjectiveConfig:
     mask_duplicates: bool = field(
         default=True, metadata={"help": "equal sentences of a batch are not negatives"}
     )
+    slice_tokens: int | None = field(
+        default=None,
+        metadata={"help": "encode at most so many tokens at a time, twice: for huge batches"},
+    )
     gradient_filter: float = field(
         default=0.0, metadata={"help": "drop XTR gradients of probabilities below this; 0 is exact"}
     )
@@ -55,6 +64,8 @@ class ObjectiveConfig:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not self.xtr_weight + self.contrastive_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
+        if self.slice_tokens is not None and self.slice_tokens < 1:
+            raise InputError(f"slice_tokens: got {self.slice_tokens}, expected 1 or more, or None")
         if not self.temperature > 0:
             raise InputError(f"temperature: got {self.temperature}, expected more than 0")
 
@@ -87,7 +98,7 @@ class Objective(nn.Module):
         """
         model, config = self.model, self.config
         impl = config.impl_for(batch.source_ids.device)
-        u = model.encoder(batch.sentences)  # (2B, D): sources, then targets
+        u = self._embed(batch.sentences)  # (2B, D): sources, then targets
         xtr = contrastive = u.new_zeros(())
         if config.xtr_weight:
             hidden = model.xtr_head(u, batch.target_languages)
@@ -106,3 +117,19 @@ class Objective(nn.Module):
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         return Losses(total, xtr.detach(), contrastive.detach())
+
+    def _embed(self, sentences: Packed) -> Tensor:
+        """Embeddings [B, D]; with `slice_tokens`, keeping nothing but them for backward.
+
+        Losses over the whole batch need its embeddings at once, not its activations (Gao et al.,
+        "Scaling deep contrastive learning batch size under memory limited setup", 2021).
+        """
+        encoder, tokens = self.model.encoder, self.config.slice_tokens
+        if tokens is None:
+            embeddings: Tensor = encoder(sentences)
+            return embeddings
+        # Dropout draws the same random numbers again: checkpoint keeps the generators' states.
+        slices = [
+            checkpoint(encoder, part, use_reentrant=False) for part in sentences.split(tokens)
+        ]
+        return torch.cat(slices).index_select(0, sentences.order)

@@ -45,6 +45,34 @@ class Packed:
             self.order.to(device, non_blocking=non_blocking),
         )
 
+    def split(self, tokens: int) -> list[Packed]:
+        """The packed sentences in order, in slices of at most `tokens` tokens or one sentence."""
+        slices = []
+        first = room = 0
+        groups: list[tuple[int, int]] = []
+
+        def close() -> None:
+            nonlocal first, groups
+            size = sum(n * T for n, T in groups)
+            order = torch.arange(sum(n for n, _ in groups), device=self.order.device)
+            part = slice(first, first + size)
+            slices.append(Packed(self.ids[part], self.positions[part], tuple(groups), order))
+            first, groups = first + size, []
+
+        for n, T in self.groups:
+            while n:
+                if groups and room < T:
+                    close()
+                if not groups:
+                    room = max(tokens, T)
+                taken = min(n, room // T)
+                groups.append((taken, T))
+                room -= taken * T
+                n -= taken
+        if groups:
+            close()
+        return slices
+
     def pin_memory(self) -> Packed:
         """The same sentences in page-locked memory, from where a GPU copies asynchronously."""
         return Packed(
