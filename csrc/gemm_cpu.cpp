@@ -16,6 +16,12 @@ void pack(float* packed, const float* from, std::int64_t stride, bool transposed
     pack_panel(packed, from, stride, transposed, K, N, panel);
 }
 
+// The product over no depth at all.
+void set_zero(float* c, std::int64_t stride, std::int64_t M, std::int64_t N) {
+  for (std::int64_t m = 0; m < M; ++m)
+    for (std::int64_t n = 0; n < N; ++n) c[m * stride + n] = 0.0f;
+}
+
 // Rows of C that a thread takes at a time: few where there is little to share out.
 std::int64_t rows_at_once(std::int64_t M, int threads) {
   const std::int64_t share = round_up((M + threads - 1) / threads, MR);
@@ -25,6 +31,7 @@ std::int64_t rows_at_once(std::int64_t M, int threads) {
 void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
               const float* packed, std::int64_t M, std::int64_t N, std::int64_t K, bool add,
               int threads) {
+  if (K == 0 && !add) set_zero(c, c_stride, M, N);
   const std::int64_t block = rows_at_once(M, threads);
 #pragma omp parallel num_threads(threads)
   {
@@ -39,6 +46,7 @@ void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_st
 void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
                          const float* b, std::int64_t b_stride, std::int64_t M, std::int64_t N,
                          std::int64_t K, bool add, int threads) {
+  if (K == 0 && !add) set_zero(c, c_stride, M, N);
   const std::int64_t block = rows_at_once(M, threads);
   // Both operands have their depth in rows: what is packed is small, and packed once per DEPTH.
   float* packed = static_cast<float*>(

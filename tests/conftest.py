@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import settings
 from synthetic import TINY, make_corpus
 
 from ems_fast import BinaryCorpus, ModelConfig, train
+from ems_fast.ops.native import kernels
 
 # Time limits of single examples fail on busy machines and say nothing about the code.
 settings.register_profile("no deadline", deadline=None)
@@ -45,3 +47,12 @@ def run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
         learning_rate=1e-2, device="cpu", progress=False,
     )  # fmt: skip
     return folder
+
+
+@pytest.fixture(params=kernels().available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every instruction set that this processor has, active for one test."""
+    before = kernels().active_isa()
+    kernels().set_active_isa(request.param)
+    yield request.param
+    kernels().set_active_isa(before)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -15,14 +14,6 @@ from ems_fast.ops.bag_of_words import WEIGHTINGS
 from ems_fast.ops.native import kernels
 
 SHAPES = [(1, 1, 1), (1, 3, 11), (5, 7, 1001), (3, 16, 257), (67, 9, 2049), (520, 5, 300)]
-
-
-@pytest.fixture(params=kernels().available_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = kernels().active_isa()
-    kernels().set_active_isa(request.param)
-    yield request.param
-    kernels().set_active_isa(before)
 
 
 def make_targets(B: int, V: int, weighting: str = "count", seed: int = 0) -> BagOfWords:

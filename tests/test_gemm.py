@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ems_fast.ops.gemm import Operand, is_native, multiply_transposed
+from ems_fast.ops.native import kernels
+
+# Around the sizes of register tiles (12 × 32, 4 × 24), blocks (96 rows) and depths (256).
+SHAPES = [
+    (1, 1, 1), (3, 7, 5), (4, 24, 256), (12, 32, 256), (13, 33, 257), (96, 64, 31),
+    (97, 65, 512), (200, 31, 600), (5, 300, 1), (0, 8, 8), (8, 0, 8), (8, 8, 0),
+]  # fmt: skip
+
+
+def wide(rows: int, columns: int) -> Tensor:
+    """A matrix whose rows do not lie side by side."""
+    return torch.randn(rows, columns + 5)[:, :columns]
+
+
+def close(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products(isa: str, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    M, N, K = shape
+    torch.manual_seed(0)
+    a, b, start = wide(M, K).to(dtype), torch.randn(K, N).to(dtype), wide(M, N).to(dtype)
+    want = a.double() @ b.double()
+    for operand in (Operand(b), Operand(b.t().contiguous().t())):
+        out = start.clone()
+        operand.multiply(out, a, add=False)
+        close(out, want)
+        operand.multiply(out, a, add=True)
+        close(out, 2 * want)
+    out = start.clone()
+    multiply_transposed(out, a.t().contiguous(), b, add=False)
+    close(out, want)
+    multiply_transposed(out, a.t().contiguous(), b, add=True)
+    close(out, 2 * want)
+
+
+@given(st.integers(1, 120), st.integers(1, 70), st.integers(1, 300))
+def test_threads_do_not_change_a_bit(M: int, N: int, K: int) -> None:
+    a, b = torch.randn(M, K), torch.randn(K, N)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            products = torch.empty(2, M, N)
+            Operand(b).multiply(products[0], a, add=False)
+            multiply_transposed(products[1], a.t().contiguous(), b, add=False)
+            results.append(products)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_memory_beside_the_result_is_left_alone(isa: str) -> None:
+    around = torch.full((40, 50), 7.0)
+    out = around[3:33, 5:42]  # neither rows nor columns fill whole tiles
+    Operand(torch.randn(9, 37)).multiply(out, torch.randn(30, 9), add=False)
+    assert float((around == 7).sum()) == 40 * 50 - 30 * 37
+
+
+def test_nan_and_inf_arrive(isa: str) -> None:
+    a, b = torch.ones(20, 40), torch.ones(40, 50)
+    a[3, 5], a[4, 6] = torch.nan, torch.inf
+    out = torch.empty(20, 50)
+    Operand(b).multiply(out, a, add=False)
+    assert bool(out[3].isnan().all())
+    assert bool((out[4] == torch.inf).all())
+    assert bool((out[5] == 40).all())
+
+
+def test_what_is_native() -> None:
+    cpu = torch.device("cpu")
+    assert is_native(torch.float32, cpu) == (kernels().active_isa() != "baseline")
+    assert not is_native(torch.float64, cpu)
+    assert not is_native(torch.bfloat16, cpu)
+    assert not is_native(torch.float32, torch.device("meta"))
