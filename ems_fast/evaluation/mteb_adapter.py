@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,15 +98,14 @@ class MtebEncoder:
 
 
 def _unit_rows(vectors: Vectors) -> Tensor:
-    rows = torch.atleast_2d(torch.as_tensor(vectors).float())
-    return torch.nn.functional.normalize(rows, dim=1)
+    rows = torch.as_tensor(vectors).float()
+    return torch.nn.functional.normalize(rows.reshape(-1, rows.shape[-1]), dim=1)
 
 
 def _digest(parameters: Mapping[str, Tensor]) -> str:
     """A name for weights that differs where they differ."""
     digest = hashlib.sha256()
-    names: Sequence[str] = sorted(parameters)
-    for name in names:
+    for name in sorted(parameters):
         digest.update(name.encode())
         digest.update(parameters[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
