@@ -249,7 +249,8 @@ def _language_folders(collection: Path) -> dict[str, Path]:
         for folder in sorted(collection.iterdir())
         if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
     }
-    return {label: folders[code] for code, label in label_languages(folders).items()}
+    labels = {label: folders[code] for code, label in label_languages(folders).items()}
+    return dict(sorted(labels.items()))
 
 
 def _read(file: Path) -> _Labelled:

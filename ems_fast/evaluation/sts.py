@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 
@@ -155,7 +156,7 @@ def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
     return [
         (name, label, files[code])
         for (_, name), files in found.items()
-        for code, label in label_languages(files).items()
+        for code, label in sorted(label_languages(files).items(), key=itemgetter(1))
     ]
 
 

@@ -126,12 +126,16 @@ def evaluate_folders(
             f"tasks: {', '.join(map(str, found)) or 'no folder'} holds sets for "
             f"{', '.join(held) or 'nothing'}, but {', '.join(tasks) or 'nothing'} is asked for"
         )
-    retrieval = None
-    if folders := holding("retrieval"):
-        eval_sets = [s for path in folders for s in read_eval_sets(path, languages=languages)]
-        retrieval = evaluate(
-            encoder, eval_sets, margin=margin, k=k, bitext=bitext, progress=progress
-        )
+    # What is quick to fail or to finish comes first, so that a bad file costs no hours.
+    eval_sets = [
+        eval_set
+        for path in holding("retrieval")
+        for eval_set in read_eval_sets(path, languages=languages)
+    ]
+    similarities = [
+        evaluate_sts(encoder, path, languages=languages, split=split, progress=progress)
+        for path in holding("sts")
+    ]
     transfers = [
         evaluate_classification(
             encoder, path, source_language=source_language, languages=languages, split=split,
@@ -139,10 +143,11 @@ def evaluate_folders(
         )
         for path in holding("classification")
     ]  # fmt: skip
-    similarities = [
-        evaluate_sts(encoder, path, languages=languages, split=split, progress=progress)
-        for path in holding("sts")
-    ]
+    retrieval = (
+        evaluate(encoder, eval_sets, margin=margin, k=k, bitext=bitext, progress=progress)
+        if eval_sets
+        else None
+    )
     return SuiteEvaluation(
         retrieval,
         replace(transfers[0], rows=tuple(row for part in transfers for row in part.rows))
