@@ -11,7 +11,10 @@ from ems_fast.evaluation import (
     EvalSet,
     Evaluation,
     evaluate,
+    evaluate_classification,
+    evaluate_folders,
     evaluate_retrieval,
+    evaluate_sts,
     read_eval_sets,
 )
 from ems_fast.mining import fit_threshold, mine, score_pairs
@@ -39,7 +42,10 @@ __all__ = [
     "backends",
     "contrastive_loss",
     "evaluate",
+    "evaluate_classification",
+    "evaluate_folders",
     "evaluate_retrieval",
+    "evaluate_sts",
     "fit_threshold",
     "format_report",
     "load",

@@ -12,6 +12,8 @@ import ems_fast
 from ems_fast import commands
 from ems_fast.config import PRESETS
 from ems_fast.errors import EmsError
+from ems_fast.evaluation import TASKS, Split
+from ems_fast.margin import MARGINS
 from ems_fast.training.options import option_fields
 
 EXIT_ERROR = 2
@@ -117,6 +119,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, …; default: a GPU if there is one")
 
 
+def _add_margin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--k", type=int, default=4, help="neighbours that the margin considers")
+    parser.add_argument("--margin", choices=MARGINS, default="ratio", help="how pairs are ranked")
+
+
 def _encode(subparsers: Any) -> None:
     parser = _command(subparsers, "encode", commands.encode)
     parser.add_argument("source", type=Path, help="text file, one sentence a line")
@@ -129,13 +136,27 @@ def _encode(subparsers: Any) -> None:
 
 def _evaluate(subparsers: Any) -> None:
     parser = _command(subparsers, "evaluate", commands.evaluate)
-    parser.add_argument("eval_sets", type=Path, help="folder of evaluation sets")
+    parser.add_argument(
+        "eval_sets", type=Path, nargs="+", metavar="FOLDER",
+        help="evaluation sets; their layouts are recognised: Tatoeba, FLORES, SIB-200, STS, ...",
+    )  # fmt: skip
     _add_model(parser)
     parser.add_argument("--languages", nargs="+", metavar="CODE",
                         help="only these; default: those the model was trained on")  # fmt: skip
-    parser.add_argument("--all-languages", action="store_true", help="every set in the folder")
-    parser.add_argument("--json", type=Path, help="also write the table here")
-    parser.add_argument("--markdown", type=Path, help="also write the table here")
+    parser.add_argument("--all-languages", action="store_true", help="every set in the folders")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="only these")
+    _add_margin(parser)
+    parser.add_argument("--bitext", action=argparse.BooleanOptionalAction, default=True,
+                        help="also mine pairs hidden among distractors")  # fmt: skip
+    parser.add_argument("--source-language", default="en", metavar="CODE",
+                        help="train classifiers on it")  # fmt: skip
+    parser.add_argument("--split", choices=get_args(Split), default="test",
+                        help="for tasks other than retrieval; dev to choose models")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the first classifier")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N",
+                        help="classifiers with different seeds")  # fmt: skip
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--markdown", type=Path, help="also write the tables here")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -144,8 +165,7 @@ def _add_two_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, help="text file, one sentence a line")
     parser.add_argument("output", type=Path, help="TSV file: source, target, score")
     _add_model(parser)
-    parser.add_argument("--k", type=int, default=4, help="neighbours that the margin considers")
-    parser.add_argument("--margin", choices=("ratio", "distance", "absolute"), default="ratio")
+    _add_margin(parser)
 
 
 def _mine(subparsers: Any) -> None:

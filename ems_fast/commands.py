@@ -111,7 +111,7 @@ def encode(
 
 def evaluate(
     *,
-    eval_sets: Path,
+    eval_sets: list[Path],
     model: Path,
     device: str | None,
     languages: Sequence[str] | None,
@@ -119,17 +119,22 @@ def evaluate(
     json: Path | None,
     markdown: Path | None,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Score how well a model finds translations, language by language."""
+    """Score a model on evaluation sets: translations, classification, similarity."""
+    for path in (json, markdown):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: its folder does not exist; create it first")
     encoder = ems_fast.load(model, device=device)
     chosen = None if all_languages else languages or encoder.languages
-    sets = ems_fast.read_eval_sets(eval_sets, languages=chosen)
-    evaluation = ems_fast.evaluate(encoder, sets, progress=not quiet)
+    evaluation = ems_fast.evaluate_folders(
+        encoder, eval_sets, languages=chosen, progress=not quiet, **options
+    )
     print(evaluation.to_table())
-    if json is not None:
-        json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
-    if markdown is not None:
-        markdown.write_text(evaluation.to_markdown() + "\n", encoding="utf-8")
+    for path, text in ((json, evaluation.to_json()), (markdown, evaluation.to_markdown())):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def mine(

@@ -48,8 +48,10 @@ def test_evaluate(
     arguments = ["evaluate", str(sides[0].parent), "--model", str(run), "--quiet"]
     assert main([*arguments, "--json", str(table), "--markdown", str(text)]) == 0
     assert "de-en" in capsys.readouterr().out
-    assert json.loads(table.read_text())["rows"][0]["n"] == 30
-    assert text.read_text().startswith("| set | languages |")
+    (row,) = json.loads(table.read_text())["retrieval"]["rows"]
+    assert row["n"] == 30
+    assert row["bitext_f1"] is not None
+    assert text.read_text().startswith("## Translation retrieval\n\n| set | languages |")
 
 
 def test_mine_and_score(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> None:
@@ -98,6 +100,11 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
             "out.npy: cannot be written (No such",
         ),
         (["evaluate", "nowhere", "--model", "RUN"], "nowhere"),
+        (
+            ["evaluate", ".", "--model", "RUN"],
+            "that can be recognised; understood are translations",
+        ),
+        (["evaluate", ".", "--model", "RUN", "--json", "no/a.json"], "its folder does not exist"),
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
         (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "nowhere: holds no model"),
     ],

@@ -163,3 +163,66 @@ def score_mining(
         mined=count,
         gold=len(gold),
     )
+
+
+def cross_fitted_f1(
+    source: Sequence[str],
+    target: Sequence[str],
+    vectors: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    *,
+    k: int = 4,
+    margin: Margin = "ratio",
+    gold_fraction: float = 0.2,
+    seed: int = 0,
+) -> float:
+    """F1 of mining aligned sentences with gold pairs hidden among distractors, after BUCC.
+
+    A random half of the pairs and the other half each become a task (`hide_pairs`). Each is scored
+    with the threshold that is best for the other, and the mean of both F1 is returned.
+
+    Args:
+        source: n sentences.
+        target: their translations, in the same order.
+        vectors: of both sides, [n, D].
+        k: as in `mine`; at most the number of sentences of a task.
+        margin: as in `mine`.
+        gold_fraction: as in `hide_pairs`.
+        seed: for the halves, the choice and the order.
+
+    Raises:
+        InputError: fewer than two pairs, or as `hide_pairs` and `mine`.
+    """
+    if len(source) < 2:
+        raise InputError(f"source: has {len(source)} sentence, expected at least 2 to mine")
+    known = _Known(dict(zip((*source, *target), (*vectors[0], *vectors[1]), strict=True)))
+    order = np.random.default_rng(seed).permutation(len(source))
+    minings = []
+    for half in (order[::2], order[1::2]):
+        task = hide_pairs(
+            [source[i] for i in half], [target[i] for i in half],
+            gold_fraction=gold_fraction, seed=seed,
+        )  # fmt: skip
+        sides = ({text for text in side if text.strip()} for side in (task.source, task.target))
+        fewest = max(1, min(map(len, sides)))
+        minings.append(
+            (mine(known, task.source, task.target, k=min(k, fewest), margin=margin), task)
+        )
+    thresholds = [score_mining(mining, task).threshold for mining, task in minings]
+    scores = [
+        score_mining(mining, task, threshold=threshold).f1
+        for (mining, task), threshold in zip(minings, reversed(thresholds), strict=True)
+    ]
+    return sum(scores) / len(scores)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An encoder of sentences whose vectors are there already."""
+
+    vectors: dict[str, npt.NDArray[np.float32]]
+
+    def encode(
+        self, sentences: Sequence[str], *, normalize: bool = False
+    ) -> npt.NDArray[np.float32]:
+        found = np.stack([self.vectors[sentence] for sentence in sentences])
+        return found / np.linalg.norm(found, axis=1, keepdims=True) if normalize else found

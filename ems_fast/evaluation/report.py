@@ -14,8 +14,10 @@ from tqdm import tqdm
 
 from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
+from ems_fast.evaluation.bitext import cross_fitted_f1
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
+from ems_fast.evaluation.table import Table, percent
 from ems_fast.margin import Margin, check_margin
 
 
@@ -29,7 +31,9 @@ class EvaluationRow:
         n: number of pairs.
         forward, backward, mean: retrieval accuracy from source to target, back, and the mean of
             both, from 0 to 1.
-        xsim_error: error rate of margin-ranked retrieval from source to target, from 0 to 1.
+        xsim_error, xsim_error_back: error rate of margin-ranked retrieval from source to target,
+            and back, from 0 to 1.
+        bitext_f1: F1 of mining as `cross_fitted_f1` defines it, from 0 to 1; None if not asked for.
     """
 
     name: str
@@ -40,6 +44,8 @@ class EvaluationRow:
     backward: float
     mean: float
     xsim_error: float
+    xsim_error_back: float
+    bitext_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,29 +74,11 @@ class Evaluation:
 
     def to_table(self) -> str:
         """Aligned text for a terminal, accuracies and error rates in percent."""
-        lines = [_HEADER, *(_cells(row) for row in self.rows), *map(_cells, self.averages())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = [
-            "  ".join(
-                cell.ljust(width) if left else cell.rjust(width)
-                for cell, width, left in zip(line, widths, _LEFT, strict=True)
-            ).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, text))
-        averages = len(self.averages())
-        return "\n".join([text[0], rule, *text[1:-averages], rule, *text[-averages:]])
+        return self._table().to_text()
 
     def to_markdown(self) -> str:
         """A Markdown table, accuracies and error rates in percent."""
-        averages = [
-            tuple(f"**{cell}**" if cell else cell for cell in _cells(row))
-            for row in self.averages()
-        ]
-        lines = [_HEADER, *(_cells(row) for row in self.rows), *averages]
-        text = [f"| {' | '.join(line)} |" for line in lines]
-        rule = "|".join("---" if left else "---:" for left in _LEFT)
-        return "\n".join([text[0], f"|{rule}|", *text[1:]])
+        return self._table().to_markdown()
 
     def to_json(self) -> str:
         """A JSON object that `from_json` reads back."""
@@ -121,6 +109,17 @@ class Evaluation:
                 f"evaluation: not the JSON that Evaluation.to_json writes ({error})"
             ) from error
 
+    def _table(self) -> Table:
+        columns = _HEADER if self._has_bitext else _HEADER[:-1]
+        rows, averages = (
+            [_cells(row)[: len(columns)] for row in part] for part in (self.rows, self.averages())
+        )
+        return Table(columns, rows, averages, labels=2)
+
+    @property
+    def _has_bitext(self) -> bool:
+        return any(row.bitext_f1 is not None for row in self.rows)
+
 
 def evaluate(
     encoder: Encodes,
@@ -128,6 +127,7 @@ def evaluate(
     *,
     margin: Margin = "ratio",
     k: int = 4,
+    bitext: bool = False,
     progress: bool = False,
 ) -> Evaluation:
     """Measure translation retrieval on each set, as `evaluate_retrieval` defines it.
@@ -135,8 +135,9 @@ def evaluate(
     Args:
         encoder: encodes every sentence; a side that several sets share is encoded once.
         eval_sets: for example from `read_eval_sets`.
-        margin: how xsim ranks candidates: ``ratio``, ``distance`` or ``absolute``.
-        k: neighbourhood of xsim.
+        margin: how xsim and mining rank candidates: ``ratio``, ``distance`` or ``absolute``.
+        k: neighbourhood of xsim and mining.
+        bitext: also hide a fifth of the pairs among distractors and mine them.
         progress: show a bar on the standard error stream.
 
     Raises:
@@ -158,9 +159,9 @@ def evaluate(
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
             bar.set_postfix_str(f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}")
+            vectors = encode(eval_set.source), encode(eval_set.target)
             result = retrieval_from_vectors(
-                encode(eval_set.source),
-                encode(eval_set.target),
+                *vectors,
                 margin=margin,
                 k=k,
                 source_ids=text_ids(eval_set.source),
@@ -176,6 +177,12 @@ def evaluate(
                     backward=result.backward,
                     mean=result.mean,
                     xsim_error=result.xsim_error,
+                    xsim_error_back=result.xsim_error_back,
+                    bitext_f1=cross_fitted_f1(
+                        eval_set.source, eval_set.target, vectors, k=k, margin=margin
+                    )
+                    if bitext
+                    else None,
                 )
             )
     return Evaluation(rows=tuple(rows), margin=margin, k=k)
@@ -200,17 +207,21 @@ def _shared_encoding(
     return encode
 
 
-_HEADER = ("set", "languages", "pairs", "forward %", "backward %", "mean %", "xsim error %")
-_LEFT = (True, True, False, False, False, False, False)
+_HEADER = (
+    "set", "languages", "pairs", "forward %", "backward %", "mean %",
+    "xsim error %", "xsim error back %", "mining F1 %",
+)  # fmt: skip
 
 
 def _cells(row: EvaluationRow) -> tuple[str, ...]:
     languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
-    figures = (row.forward, row.backward, row.mean, row.xsim_error)
-    return (row.name, languages, str(row.n), *(f"{100 * figure:.1f}" for figure in figures))
+    figures = (row.forward, row.backward, row.mean, row.xsim_error, row.xsim_error_back)
+    f1 = "" if row.bitext_f1 is None else percent(row.bitext_f1)
+    return (row.name, languages, str(row.n), *map(percent, figures), f1)
 
 
 def _average(name: str, rows: Sequence[EvaluationRow]) -> EvaluationRow:
+    f1 = [row.bitext_f1 for row in rows if row.bitext_f1 is not None]
     return EvaluationRow(
         name=name,
         source_lang="",
@@ -220,4 +231,6 @@ def _average(name: str, rows: Sequence[EvaluationRow]) -> EvaluationRow:
         backward=fmean(row.backward for row in rows),
         mean=fmean(row.mean for row in rows),
         xsim_error=fmean(row.xsim_error for row in rows),
+        xsim_error_back=fmean(row.xsim_error_back for row in rows),
+        bitext_f1=fmean(f1) if f1 else None,
     )

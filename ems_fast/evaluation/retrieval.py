@@ -14,6 +14,7 @@ from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_id
 from ems_fast.errors import InputError
 from ems_fast.margin import Margin, check_margin, margin_scores
 from ems_fast.neighbors import (
+    Neighbors,
     Vectors,
     blocks,
     check_k,
@@ -41,6 +42,7 @@ class RetrievalResult:
         backward: the same from target to source.
         xsim_error: error rate from source to target when the k nearest targets are ranked by
             `margin`, as LASER's xsim has it.
+        xsim_error_back: the same from target to source.
         margin: what xsim ranked by.
         k: the neighbourhood that xsim used; less than asked for when there are fewer pairs.
     """
@@ -49,6 +51,7 @@ class RetrievalResult:
     forward: float
     backward: float
     xsim_error: float
+    xsim_error_back: float
     margin: Margin
     k: int
 
@@ -139,31 +142,35 @@ def retrieval_from_vectors(
         own if target_ids is None else torch.from_numpy(_check_ids("target_ids", target_ids, n)),
     )
     forward, backward = nearest_both(source_vectors, target_vectors, k)
-    best = torch.from_numpy(forward.scores[:, :1].copy())
-    best_back = torch.from_numpy(backward.scores[:, :1].copy())
     means = (
         torch.from_numpy(forward.mean_scores()),
         torch.from_numpy(backward.mean_scores()),
     )
-    kth = torch.from_numpy(forward.scores[:, -1:].copy())
     names = ("source_vectors", "target_vectors")
-    by_cosine = _hits(source_vectors, target_vectors, names, ids, best, means, "absolute")
-    by_cosine_back = _hits(
-        target_vectors, source_vectors, names[::-1], ids, best_back, means[::-1], "absolute"
-    )
-    by_margin = (
-        by_cosine
-        if margin == "absolute"
-        else _hits(source_vectors, target_vectors, names, ids, kth, means, margin)
-    )
+    there = (source_vectors, target_vectors, names, ids)
+    back = (target_vectors, source_vectors, names[::-1], ids)
+    best, kth = _best_and_kth(forward)
+    best_back, kth_back = _best_and_kth(backward)
+    by_cosine = by_margin = _hits(*there, best, means, "absolute")
+    by_cosine_back = by_margin_back = _hits(*back, best_back, means[::-1], "absolute")
+    if margin != "absolute":
+        by_margin = _hits(*there, kth, means, margin)
+        by_margin_back = _hits(*back, kth_back, means[::-1], margin)
     return RetrievalResult(
         n=n,
         forward=by_cosine,
         backward=by_cosine_back,
         xsim_error=1.0 - by_margin,
+        xsim_error_back=1.0 - by_margin_back,
         margin=margin,
         k=k,
     )
+
+
+def _best_and_kth(found: Neighbors) -> tuple[Tensor, Tensor]:
+    """The cosines [n, 1] of each query's nearest and k-th nearest item."""
+    scores = torch.from_numpy(found.scores)
+    return scores[:, :1].clone(), scores[:, -1:].clone()
 
 
 def _hits(

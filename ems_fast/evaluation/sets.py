@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from ems_fast.errors import InputError
 from ems_fast.languages import is_language, normalize_language
 
+Split = Literal["dev", "test"]
 ENGLISH = "en"
 # name.deu-eng.deu, its partner being name.deu-eng.eng
 _PAIR_IN_NAME = re.compile(
@@ -24,8 +26,8 @@ _SCRIPT_IN_NAME = re.compile(r"(?P<code>[a-z]{3})_(?P<script>[A-Z][a-z]{3})\.(?P
 # name.de, its partners being name.en, name.fr …
 _SUFFIX = re.compile(r"(?P<name>.+)\.(?P<code>[a-z]{2,3})\Z")
 
-_EXPECTED = (
-    "expected name.de-en.de beside name.de-en.en, name.de beside name.en, "
+EXPECTED = (
+    "name.de-en.de beside name.de-en.en, name.de beside name.en, "
     "deu_Latn.devtest beside eng_Latn.devtest, or name.de-en.tsv"
 )
 
@@ -87,19 +89,58 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
             two files have different numbers of lines, or a line of a TSV has one column.
     """
     path = Path(path)
-    if path.is_dir():
-        folders = [path, *sorted(p for p in path.rglob("*") if p.is_dir())]
-    elif path.is_file():
-        folders = [path.parent]
-    else:
-        raise InputError(f"{path}: no such file or folder, expected evaluation sets")
-    candidates = [candidate for folder in folders for candidate in _recognize(folder, path)]
+    candidates = _find(path)
     if not candidates:
-        raise InputError(f"{path}: holds no evaluation set that can be recognised; {_EXPECTED}")
+        raise InputError(
+            f"{path}: holds no evaluation set that can be recognised; expected {EXPECTED}"
+        )
     candidates = _keep_languages(candidates, languages, path)
     candidates.sort(key=lambda c: (c.name, c.source_lang, c.target_lang))
-    lines = cache(_read_lines)  # a file that many sets share is read once
+    lines = cache(read_lines)  # a file that many sets share is read once
     return [_read(candidate, lines) for candidate in candidates]
+
+
+def holds_eval_sets(path: Path) -> bool:
+    """Whether `read_eval_sets` would recognise something in a folder or file.
+
+    Raises:
+        InputError: no such folder or file, or a file of a set has no partner.
+    """
+    return bool(_find(path))
+
+
+def folders_in(path: Path) -> list[Path]:
+    """A folder and its subfolders, or the folder of a file.
+
+    Raises:
+        InputError: no such folder or file.
+    """
+    if path.is_dir():
+        return [path, *sorted(p for p in path.rglob("*") if p.is_dir())]
+    if path.is_file():
+        return [path.parent]
+    raise InputError(f"{path}: no such file or folder, expected evaluation sets")
+
+
+def check_split(split: str) -> None:
+    """Raise `InputError` unless `split` is one of `Split`."""
+    if split not in get_args(Split):
+        raise InputError(f"split: got {split!r}, expected 'dev' or 'test'")
+
+
+def chosen_languages(languages: Iterable[str] | None) -> list[str] | None:
+    """Normalise a choice of languages; None stands for all.
+
+    Raises:
+        InputError: one string instead of several, or not of the form of a code.
+    """
+    if isinstance(languages, str):
+        raise InputError(f"languages: got the string {languages!r}, expected a list of codes")
+    return None if languages is None else [normalize_language(code) for code in languages]
+
+
+def _find(path: Path) -> list[_Candidate]:
+    return [found for folder in folders_in(path) for found in _recognize(folder, path)]
 
 
 def _recognize(folder: Path, path: Path) -> list[_Candidate]:
@@ -168,7 +209,7 @@ def _against_english(name: str, files: dict[str, Path]) -> list[_Candidate]:
     file = next(iter(files.values()))
     if len(files) == 1:
         raise InputError(f"{file}: there is no file of the same name in another language beside it")
-    labels = _labels(files)
+    labels = label_languages(files)
     english = [code for code, label in labels.items() if label.split("_")[0] == ENGLISH]
     if not english and len(files) > 2:
         raise InputError(
@@ -183,7 +224,7 @@ def _against_english(name: str, files: dict[str, Path]) -> list[_Candidate]:
     ]
 
 
-def _labels(files: dict[str, Path]) -> dict[str, str]:
+def label_languages(files: dict[str, Path]) -> dict[str, str]:
     """Languages of codes as they stand in file names, told apart by script where needed."""
     languages = {code: _language_of(file, code) for code, file in files.items()}
     count = Counter(languages.values())
@@ -216,11 +257,9 @@ def _language_of(file: Path, code: str) -> str:
 def _keep_languages(
     candidates: list[_Candidate], languages: Iterable[str] | None, path: Path
 ) -> list[_Candidate]:
-    if languages is None:
+    asked = chosen_languages(languages)
+    if asked is None:
         return candidates
-    if isinstance(languages, str):
-        raise InputError(f"languages: got the string {languages!r}, expected a list of codes")
-    asked = [normalize_language(language) for language in languages]
     wanted = {*asked, ENGLISH}
     kept = [
         candidate
@@ -266,7 +305,7 @@ def _columns(
     return tuple(source), tuple(target)
 
 
-def _read_lines(file: Path) -> tuple[str, ...]:
+def read_lines(file: Path) -> tuple[str, ...]:
     """The lines of a UTF-8 file, without their ends."""
     try:
         content = file.read_bytes()

@@ -1,0 +1,285 @@
+"""Zero-shot classification: learn a task on one language's vectors, test on the others'."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ems_fast.encodes import Encodes, encode_sentences
+from ems_fast.errors import InputError
+from ems_fast.evaluation.probe import HIDDEN, Probes
+from ems_fast.evaluation.sets import (
+    Split,
+    check_split,
+    chosen_languages,
+    folders_in,
+    label_languages,
+    read_lines,
+)
+from ems_fast.evaluation.table import Table, percent
+from ems_fast.languages import normalize_language
+
+EXPECTED = "deu_Latn/train.tsv, dev.tsv and test.tsv with columns 'category' and 'text'"
+_LANGUAGE_FOLDER = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?\Z")
+
+
+@dataclass(frozen=True)
+class ClassificationRow:
+    """The result on one language, or the average over a collection's.
+
+    Attributes:
+        name: of the collection, such as ``sib200``.
+        language: of the test sentences; empty in an average.
+        n: number of test sentences.
+        accuracies: from 0 to 1, one for each repetition of the training.
+    """
+
+    name: str
+    language: str
+    n: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the repetitions."""
+        return fmean(self.accuracies)
+
+    @property
+    def spread(self) -> float:
+        """The sample standard deviation over the repetitions; 0 if there is only one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class ClassificationEvaluation:
+    """Results of `evaluate_classification`.
+
+    Attributes:
+        rows: one for each language, the one trained on included.
+        source_language: what the classifier was trained on.
+        seed: of the first repetition.
+        epochs: passes over the training sentences.
+        split: what was tested on.
+    """
+
+    rows: tuple[ClassificationRow, ...]
+    source_language: str
+    seed: int
+    epochs: int
+    split: Split
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over the languages that were not trained on."""
+        return fmean(row.accuracy for row in self._zero_shot() or self.rows)
+
+    def averages(self) -> tuple[ClassificationRow, ...]:
+        """The mean over the languages of each collection that were not trained on; `n` sums."""
+        rows: dict[str, list[ClassificationRow]] = {}
+        for row in self._zero_shot():
+            rows.setdefault(row.name, []).append(row)
+        return tuple(
+            ClassificationRow(
+                name,
+                "",
+                sum(row.n for row in group),
+                tuple(map(fmean, zip(*(row.accuracies for row in group), strict=True))),
+            )
+            for name, group in rows.items()
+        )
+
+    def to_table(self) -> str:
+        """Aligned text for a terminal, accuracies in percent."""
+        return self._table().to_text()
+
+    def to_markdown(self) -> str:
+        """A Markdown table, accuracies in percent."""
+        return self._table().to_markdown()
+
+    def to_json(self) -> str:
+        """A JSON object with the fields, and the averages."""
+        averages = [asdict(row) for row in self.averages()]
+        return json.dumps(asdict(self) | {"averages": averages}, ensure_ascii=False, indent=2)
+
+    def _zero_shot(self) -> list[ClassificationRow]:
+        return [row for row in self.rows if row.language != self.source_language]
+
+    def _table(self) -> Table:
+        header = ("set", "trained-tested", "sentences", "accuracy %", "spread %")
+        rows, averages = (list(map(self._cells, part)) for part in (self.rows, self.averages()))
+        return Table(header, rows, averages, labels=2)
+
+    def _cells(self, row: ClassificationRow) -> tuple[str, ...]:
+        tested = f"{self.source_language}-{row.language}" if row.language else "zero-shot average"
+        return (row.name, tested, str(row.n), percent(row.accuracy), percent(row.spread))
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Sentences, their categories and the file that they are from."""
+
+    file: Path
+    texts: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def evaluate_classification(
+    encoder: Encodes,
+    folder: str | Path,
+    *,
+    source_language: str = "en",
+    languages: Iterable[str] | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    repeats: int = 5,
+    epochs: int = 100,
+    progress: bool = False,
+) -> ClassificationEvaluation:
+    """Train a small classifier on frozen vectors of one language, and test it on all.
+
+    LASER's recipe (Artetxe & Schwenk, 2019): hidden layers of 10 and 8 units, tanh, dropout 0.2
+    before each layer, Adam with learning rate 0.001, batches of 12; the epoch that is best on the
+    source language's ``dev.tsv`` counts. Vectors are taken as they are, not normalised. The same
+    seed gives the same result.
+
+    Args:
+        encoder: encodes every sentence.
+        folder: holds, itself or further down, collections with a folder for each language, as
+            SIB-200 has them: ``<xxx>_<Script>/{train,dev,test}.tsv``, UTF-8, with a header that
+            names the columns ``category`` and ``text``.
+        source_language: the classifier is trained on it, in any form that `normalize_language`
+            takes.
+        languages: test only on these, and on `source_language`; None tests on all.
+        split: what to test on; ``dev`` while choosing between models.
+        seed: for the initial weights, the order and the dropout of the first repetition; the
+            others count up from it.
+        repeats: trainings with different seeds.
+        epochs: passes over the training sentences.
+        progress: show bars on the standard error stream.
+
+    Raises:
+        InputError: no collection is found, a language or a file is missing, a file is not of that
+            form, or a category does not occur in the training sentences; an option out of range.
+    """
+    check_split(split)
+    for name, value, least in (("repeats", repeats, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"{name}: got {value}, expected at least {least}")
+    collections = find_collections(Path(folder))
+    if not collections:
+        raise InputError(f"{folder}: holds no classification set, expected {EXPECTED}")
+    source = normalize_language(source_language)
+    seeds = range(seed, seed + repeats)
+    rows = [
+        row
+        for collection in collections
+        for row in _transfer(
+            encoder, collection, source, chosen_languages(languages), split, seeds, epochs, progress
+        )
+    ]
+    return ClassificationEvaluation(tuple(rows), source, seed, epochs, split)
+
+
+def find_collections(path: Path) -> list[Path]:
+    """The folders at or under `path` that hold a folder with a ``train.tsv`` a language."""
+    return [
+        folder
+        for folder in (folders_in(path) if path.is_dir() else [])
+        if any(_LANGUAGE_FOLDER.match(f.parent.name) for f in folder.glob("*/train.tsv"))
+    ]
+
+
+def _transfer(
+    encoder: Encodes,
+    collection: Path,
+    source: str,
+    languages: Sequence[str] | None,
+    split: Split,
+    seeds: Sequence[int],
+    epochs: int,
+    progress: bool,
+) -> list[ClassificationRow]:
+    folders = _language_folders(collection)
+    wanted = {
+        label: folder
+        for label, folder in folders.items()
+        if languages is None or label.split("_")[0] in {*languages, source}
+    }
+    if source not in wanted:
+        raise InputError(
+            f"source_language: {collection} has no {source}; it has {', '.join(folders)}"
+        )
+    others = {*(languages or ())} - {source}
+    if others and len(wanted) == 1:
+        raise InputError(
+            f"languages: {collection} has none of {', '.join(sorted(others))}; "
+            f"it has {', '.join(folders)}"
+        )
+    train, dev = (_read(wanted[source] / f"{part}.tsv") for part in ("train", "dev"))
+    tests = {label: _read(folder / f"{split}.tsv") for label, folder in wanted.items()}
+    classes = {category: i for i, category in enumerate(sorted({*train.categories}))}
+    targets = [_targets(part, classes) for part in (train, dev, *tests.values())]
+    x, x_dev = (_encode(encoder, part) for part in (train, dev))
+    probes = Probes((x.shape[1], *HIDDEN, len(classes)), seeds)
+    probes.fit((x, targets[0]), (x_dev, targets[1]), epochs, progress=progress)
+    rows = []
+    with tqdm(tests.items(), desc=collection.name, unit="language", disable=not progress) as bar:
+        for (label, test), target in zip(bar, targets[2:], strict=True):
+            accuracies = probes.accuracy(_encode(encoder, test), target)
+            rows.append(
+                ClassificationRow(
+                    collection.resolve().name, label, len(test.texts), tuple(accuracies.tolist())
+                )
+            )
+    return rows
+
+
+def _language_folders(collection: Path) -> dict[str, Path]:
+    """Languages and their folders, told apart by script where a language has several."""
+    folders = {
+        folder.name: folder
+        for folder in sorted(collection.iterdir())
+        if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
+    }
+    labels = {label: folders[code] for code, label in label_languages(folders).items()}
+    return dict(sorted(labels.items()))
+
+
+def _read(file: Path) -> _Labelled:
+    """Read a TSV file whose header names ``category`` and ``text``."""
+    header, *rows = (line.split("\t") for line in read_lines(file))
+    if not {"category", "text"} <= {*header}:
+        raise InputError(
+            f"{file}:1: has the columns {', '.join(header)}, expected 'category' and 'text' "
+            f"among them"
+        )
+    if not rows:
+        raise InputError(f"{file}: has no sentence, expected at least one below the header")
+    category, text = header.index("category"), header.index("text")
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise InputError(f"{file}:{line}: has {len(row)} columns, expected {len(header)}")
+    return _Labelled(file, tuple(row[text] for row in rows), tuple(row[category] for row in rows))
+
+
+def _targets(part: _Labelled, classes: dict[str, int]) -> Tensor:
+    """The classes of sentences, int64 (n,)."""
+    for line, category in enumerate(part.categories, 2):
+        if category not in classes:
+            raise InputError(
+                f"{part.file}:{line}: category {category!r} is not among those of the training "
+                f"sentences, {', '.join(classes)}"
+            )
+    return torch.tensor([classes[category] for category in part.categories])
+
+
+def _encode(encoder: Encodes, part: _Labelled) -> Tensor:
+    return torch.from_numpy(encode_sentences(encoder, str(part.file), part.texts))

@@ -1,0 +1,225 @@
+"""Semantic textual similarity: do cosines rank pairs of sentences as people do?"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from operator import itemgetter
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ems_fast.encodes import Encodes, encode_sentences
+from ems_fast.errors import InputError
+from ems_fast.evaluation.sets import (
+    Split,
+    check_split,
+    chosen_languages,
+    folders_in,
+    label_languages,
+    read_lines,
+)
+from ems_fast.evaluation.table import Table, percent
+from ems_fast.mining import pair_cosines
+
+EXPECTED = "stsb-de-dev.csv and stsb-de-test.csv with columns sentence, sentence, score"
+_FILE = re.compile(r"(?P<name>.+)-(?P<code>[a-z]{2,3})-(?P<split>dev|test)\.csv\Z")
+
+
+@dataclass(frozen=True)
+class StsRow:
+    """The result on one language, or the average over a collection's.
+
+    Attributes:
+        name: of the collection, such as ``stsb``.
+        language: of the sentences; empty in an average.
+        n: number of pairs.
+        spearman: rank correlation of cosines and given scores, from -1 to 1.
+    """
+
+    name: str
+    language: str
+    n: int
+    spearman: float
+
+
+@dataclass(frozen=True)
+class StsEvaluation:
+    """Results of `evaluate_sts`.
+
+    Attributes:
+        rows: one for each language.
+        split: what was tested on.
+    """
+
+    rows: tuple[StsRow, ...]
+    split: Split
+
+    @property
+    def mean(self) -> float:
+        """The mean correlation over all rows, each counted once."""
+        return fmean(row.spearman for row in self.rows)
+
+    def averages(self) -> tuple[StsRow, ...]:
+        """The unweighted mean over the languages of each collection; `n` is the sum."""
+        groups: dict[str, list[StsRow]] = {}
+        for row in self.rows:
+            groups.setdefault(row.name, []).append(row)
+        return tuple(
+            StsRow(name, "", sum(row.n for row in group), fmean(row.spearman for row in group))
+            for name, group in groups.items()
+        )
+
+    def to_table(self) -> str:
+        """Aligned text for a terminal, correlations times 100."""
+        return self._table().to_text()
+
+    def to_markdown(self) -> str:
+        """A Markdown table, correlations times 100."""
+        return self._table().to_markdown()
+
+    def to_json(self) -> str:
+        """A JSON object with the fields, and the averages."""
+        averages = [asdict(row) for row in self.averages()]
+        return json.dumps(asdict(self) | {"averages": averages}, ensure_ascii=False, indent=2)
+
+    def _table(self) -> Table:
+        header = ("set", "language", "pairs", "Spearman x 100")
+        rows, averages = (
+            [
+                (row.name, row.language or "average", str(row.n), percent(row.spearman))
+                for row in part
+            ]
+            for part in (self.rows, self.averages())
+        )
+        return Table(header, rows, averages, labels=2)
+
+
+def evaluate_sts(
+    encoder: Encodes,
+    folder: str | Path,
+    *,
+    languages: Iterable[str] | None = None,
+    split: Split = "test",
+    progress: bool = False,
+) -> StsEvaluation:
+    """Correlate the cosines of sentence pairs with similarities that people gave.
+
+    Args:
+        encoder: encodes every sentence.
+        folder: holds, itself or further down, files such as ``stsb-de-test.csv``: UTF-8, three
+            columns (sentence, sentence, score) without a header.
+        languages: keep these, in any form that `normalize_language` takes; None keeps all.
+        split: ``dev`` while choosing between models, else ``test``.
+        progress: show a bar on the standard error stream.
+
+    Raises:
+        InputError: no file is found or left, or a file is not of that form; an unknown split.
+    """
+    check_split(split)
+    found = find_files(Path(folder), split)
+    if not found:
+        raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")
+    asked = chosen_languages(languages)
+    files = [entry for entry in found if asked is None or entry[1].split("_")[0] in asked]
+    if not files:
+        raise InputError(
+            f"languages: {folder} has no similarities for {', '.join(asked or ['none'])}; "
+            f"it has {', '.join(label for _, label, _ in found)}"
+        )
+    rows = []
+    with tqdm(files, desc="similarity", unit="language", disable=not progress) as bar:
+        for name, language, file in bar:
+            first, second, scores = _read(file)
+            cosines = pair_cosines(
+                encode_sentences(encoder, str(file), first),
+                encode_sentences(encoder, str(file), second),
+            )
+            rows.append(StsRow(name, language, len(scores), spearman(cosines, scores)))
+    return StsEvaluation(tuple(rows), split)
+
+
+def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
+    """Collection, language and file of the similarities at or under a folder."""
+    found: dict[tuple[Path, str], dict[str, Path]] = {}
+    for folder in folders_in(path) if path.is_dir() else []:
+        for file in sorted(folder.glob(f"*-{split}.csv")):
+            if match := _FILE.match(file.name):
+                found.setdefault((folder, match["name"]), {})[match["code"]] = file
+    return [
+        (name, label, files[code])
+        for (_, name), files in found.items()
+        for code, label in sorted(label_languages(files).items(), key=itemgetter(1))
+    ]
+
+
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, ties sharing their average rank.
+
+    A side that is constant orders nothing; the correlation is then 0.
+
+    Args:
+        a: n numbers.
+        b: n numbers.
+
+    Raises:
+        InputError: sides that are empty, not finite, or of different length.
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape or len(x) == 0:
+        raise InputError(f"a and b: have shapes {x.shape} and {y.shape}, expected [n] twice")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise InputError("a and b: hold NaN or infinity, expected finite numbers")
+    x, y = _ranks(x), _ranks(y)
+    x, y = x - x.mean(), y - y.mean()
+    norm = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / norm if norm else 0.0
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ranks from 0, equal values sharing the mean of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: npt.NDArray[np.float64] = (last - (counts + 1) / 2)[which]
+    return ranks
+
+
+def _read(file: Path) -> tuple[list[str], list[str], list[float]]:
+    first: list[str] = []
+    second: list[str] = []
+    scores: list[float] = []
+    reader = csv.reader(read_lines(file), strict=True)
+    try:
+        for row in reader:
+            if len(row) != 3:
+                raise InputError(
+                    f"{file}:{reader.line_num}: has {len(row)} columns, expected sentence, "
+                    f"sentence and score"
+                )
+            score = _score(row[2])
+            if score is None:
+                raise InputError(
+                    f"{file}:{reader.line_num}: score {row[2]!r} is not a finite number; "
+                    f"the file has no header"
+                )
+            first.append(row[0])
+            second.append(row[1])
+            scores.append(score)
+    except csv.Error as error:
+        raise InputError(f"{file}:{reader.line_num}: is not CSV ({error})") from error
+    return first, second, scores
+
+
+def _score(text: str) -> float | None:
+    try:
+        score = float(text)
+    except ValueError:
+        return None
+    return score if math.isfinite(score) else None
