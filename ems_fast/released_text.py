@@ -85,7 +85,8 @@ def _jumanpp(sentences: list[str]) -> list[str]:
 
 def _juman_sentences(output: str) -> list[str]:
     """Morphemes of each sentence: a line begins with the morpheme, EOS ends a sentence."""
-    sentences, morphemes = [], []
+    sentences: list[str] = []
+    morphemes: list[str] = []
     for line in output.splitlines():
         if line == "EOS":
             sentences.append(" ".join(morphemes))

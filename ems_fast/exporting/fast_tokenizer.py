@@ -13,8 +13,9 @@ a capital letter would lose its accent. What is written here therefore
 3. removes the separators, and treats spaces as SentencePiece does.
 
 What still differs is beyond ordinary text: the decomposed iota subscript of ancient Greek (U+0345),
-U+0344 after a letter, and a combining mark right after a compatibility character of several letters
-such as ℀, capital Ϊ and Ϋ with a separate accent under case folding. A text that spells out the name of a byte piece, ``<0x41>``, differs in unigram models.
+U+0344 after a letter, a combining mark right after a compatibility character of several letters
+such as ℀, and under case folding a capital Ϊ or Ϋ with a separate accent. In unigram models, also a
+text that spells out the name of a byte piece such as ``<0x41>``.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ import sentencepiece
 
 from ems_fast.errors import InputError
 from ems_fast.exporting.sentencepiece_model import ModelType, Piece, PieceType, SentencePieceModel
-from ems_fast.tokenizer import PAD_ID, UNK_ID, Tokenizer
+from ems_fast.tokenizer import UNK_ID, Tokenizer
 
 SPACE = "▁"
 # A noncharacter, which no text holds.
 SEPARATOR = "\ufdd0"
 # What a grapheme continues with: marks, joiners, half-width voiced marks, emoji skin tones.
 _CONTINUES = r"[\p{M}\p{Cf}\x{FF9E}\x{FF9F}\x{1F3FB}-\x{1F3FF}]"
+# NFC would join these; the rules join only a syllable that is wholly in parts.
+_SYLLABLE_AND_TAIL = r"(?<=[\x{AC00}-\x{D7A3}])(?=[\x{11A8}-\x{11C2}])"
 
 Json = dict[str, Any]
 
@@ -105,7 +108,7 @@ def _characters(model: SentencePieceModel, normalize: Callable[[str], str]) -> l
         return normalize(text).removeprefix(SPACE)
 
     # Not at the beginning: `tokenizers` loses count of characters inserted there, and panics.
-    steps = [_replace(rf"(?!\A)(?={_CONTINUES})", SEPARATOR)]
+    steps = [_replace(rf"(?!\A)(?={_CONTINUES})|{_SYLLABLE_AND_TAIL}", SEPARATOR)]
     if rules("I\u0307") == rules("İ"):
         # The one composite of today's alphabets that lower-casing its parts would prevent.
         steps.append(_replace(f"I{SEPARATOR}\u0307", "İ"))
@@ -119,7 +122,8 @@ def _characters(model: SentencePieceModel, normalize: Callable[[str], str]) -> l
 def _composed_chains(normalize: Callable[[str], str]) -> list[str]:
     """The texts of a character and one to three marks that the rules compose into one character."""
     chains = []
-    for code in range(0xA0, 0x30000):
+    # Not Hangul, whose parts are letters and never separated.
+    for code in (*range(0xA0, 0xAC00), *range(0xD7A4, 0x30000)):
         chain = unicodedata.normalize("NFD", chr(code))
         if len(chain) < 2 or unicodedata.normalize("NFC", chain) != chr(code):
             continue
@@ -131,8 +135,8 @@ def _composed_chains(normalize: Callable[[str], str]) -> list[str]:
 def _before_composing(chains: Iterable[str]) -> str:
     """A pattern: the separator before the last mark of a chain, separators being all along it."""
     bases: dict[tuple[str, str], set[str]] = {}
-    for base, *between, mark in chains:
-        bases.setdefault(("".join(between), mark), set()).add(base)
+    for chain in chains:
+        bases.setdefault((chain[1:-1], chain[-1]), set()).add(chain[0])
     # Marks that follow the same texts share an alternative.
     marks: dict[tuple[frozenset[str], str], set[str]] = {}
     for (between, mark), before in bases.items():
@@ -208,13 +212,11 @@ def _merges(pieces: Iterable[Piece]) -> list[tuple[str, str]]:
     SentencePiece merges any such pair; its score is that of the piece that comes out.
     """
     scores = {piece.text: piece.score for piece in pieces if piece.type is PieceType.NORMAL}
-    # A part that is one character needs no piece of its own: it may be the text's.
-    known = {text for text in scores}
     merges = [
         (-score, text[:cut], text[cut:])
         for text, score in scores.items()
         for cut in range(1, len(text))
-        if text[:cut] in known and text[cut:] in known
+        if text[:cut] in scores and text[cut:] in scores
     ]
     return [(left, right) for _, left, right in sorted(merges, key=lambda merge: merge[0])]
 

@@ -17,7 +17,7 @@ from ems_fast.config import ModelConfig
 from ems_fast.encoding import SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
-from ems_fast.model import Encoder
+from ems_fast.model import Encoder, Layer
 
 OPSET = 18
 USE = """\
@@ -74,6 +74,7 @@ class PaddedEncoder(nn.Module):
         positions = self.encoder.positions.weight[1 : T + 1]
         x = self.encoder.norm(self.encoder.tokens(input_ids) + positions)
         for layer in self.encoder.layers:
+            assert isinstance(layer, Layer)
             qkv = layer.attention.qkv(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, T, D/H)
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
@@ -81,7 +82,8 @@ class PaddedEncoder(nn.Module):
             x = layer.attention_norm(x + layer.attention.out(attended))
             x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
         kept = kept[:, :, None]
-        return (x * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+        mean: Tensor = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+        return mean
 
 
 def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) -> None:
@@ -130,7 +132,7 @@ def _write_graph(encoder: SentenceEncoder, path: Path) -> None:
     with _quiet():
         program = torch.onnx.export(
             module,
-            (example, example),
+            (example, example.clone()),  # one tensor given twice would be one input
             input_names=["input_ids", "attention_mask"],
             output_names=["sentence_embedding"],
             dynamic_shapes={"input_ids": shape, "attention_mask": shape},
