@@ -145,7 +145,9 @@ def corpus_sentences(corpora: Path, most: int) -> list[str]:
     """The first sentences of every language of FLORES, and those decomposed and in capitals."""
     sentences = []
     for path in sorted((corpora / "eval" / "flores200_devtest").iterdir()):
-        sentences += path.read_text(encoding="utf-8").splitlines()[:most]
+        lines = path.read_text(encoding="utf-8").splitlines()[:most]
+        # sentence-transformers fails on a batch of nothing but empty sentences.
+        sentences += [line for line in lines if line.strip()]
     decomposed = [unicodedata.normalize("NFD", s) for s in sentences[::5]]
     # Capitals of ΐ and ΰ have no single character; the docstring of fast_tokenizer has the case.
     capitals = [s.upper() for s in sentences[::5] if not set("ΐΰ") & set(s.lower())]
