@@ -17,8 +17,10 @@ from ems_fast.evaluation import (
     evaluate_sts,
     read_eval_sets,
 )
+from ems_fast.exporting import export
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
+from ems_fast.released_encoder import ReleasedEncoder, load_released
 from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")
@@ -35,6 +37,7 @@ __all__ = [
     "InputError",
     "ModelConfig",
     "Moses",
+    "ReleasedEncoder",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
@@ -46,9 +49,11 @@ __all__ = [
     "evaluate_folders",
     "evaluate_retrieval",
     "evaluate_sts",
+    "export",
     "fit_threshold",
     "format_report",
     "load",
+    "load_released",
     "mine",
     "prepare",
     "read_eval_sets",

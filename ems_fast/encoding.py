@@ -170,4 +170,9 @@ def load(run: str | Path, *, device: str | torch.device | None = None) -> Senten
         encoder.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"{folder.weights}: does not fit config.toml ({error})") from error
-    return SentenceEncoder(encoder, tokenizer, config, resolve_device(device))
+    where = resolve_device(device)
+    if folder.read_config().get("text", {}).get("preprocessing") == "released":
+        from ems_fast.released_encoder import ReleasedEncoder  # which builds on this module
+
+        return ReleasedEncoder(encoder, tokenizer, config, where)
+    return SentenceEncoder(encoder, tokenizer, config, where)
