@@ -106,6 +106,7 @@ def process_group(
         resolved = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(resolved)
     ours = not dist.is_initialized()
+    waiting = None
     try:
         if ours:
             dist.init_process_group(
@@ -125,6 +126,8 @@ def process_group(
     finally:
         if ours and dist.is_initialized():
             dist.destroy_process_group()
+        elif waiting is not None:
+            dist.destroy_process_group(waiting)
 
 
 def _is_loss_of_a_rank(error: RuntimeError) -> bool:
@@ -135,7 +138,7 @@ def _is_loss_of_a_rank(error: RuntimeError) -> bool:
 
 def _reason(error: RuntimeError) -> str:
     """The backend's first words, without the place in its source."""
-    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).splitlines()[0].split(". ")[0][:120]
+    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).partition("\n")[0].split(". ")[0][:120]
 
 
 class _GatherRows(torch.autograd.Function):

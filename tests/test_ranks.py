@@ -91,6 +91,13 @@ def test_a_hanging_rank_ends_the_run(corpus: BinaryCorpus, tmp_path: Path) -> No
         victim.join()
 
 
+def test_stopping_one_rank_stops_all(corpus: BinaryCorpus, tmp_path: Path) -> None:
+    run, deed = tmp_path / "run", Deed("SIGTERM", tmp_path / "mark")
+    processes = start_two(corpus.path, run, deed=deed, max_steps=100_000, **QUICK)
+    assert join(*processes) == [0, 0], said(run, 0).read_text() + said(run, 1).read_text()
+    assert step_of(run) == 6
+
+
 def test_torchrun_restarts_and_the_run_ends_as_an_undisturbed_one(
     corpus: BinaryCorpus, tmp_path: Path
 ) -> None:
