@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ems_fast.errors import InputError, TrainingError
+from ems_fast.rendezvous import fresh_store
 
 RANK_TIMEOUT_MINUTES = 5.0
 # While one rank prepares text or scores the model, the others may wait long.
@@ -109,9 +110,11 @@ def process_group(
     waiting = None
     try:
         if ours:
+            timeout = timedelta(minutes=timeout_minutes)
+            store, rank, world = fresh_store(timeout)
+            backend = "nccl" if resolved.type == "cuda" else "gloo"
             dist.init_process_group(
-                "nccl" if resolved.type == "cuda" else "gloo",
-                timeout=timedelta(minutes=timeout_minutes),
+                backend, store=store, rank=rank, world_size=world, timeout=timeout
             )
         waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
         yield Ranks(dist.get_rank(), dist.get_world_size(), resolved, waiting)
