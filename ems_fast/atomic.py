@@ -29,6 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except BaseException as error:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
@@ -39,6 +40,15 @@ def replacing(path: Path) -> Iterator[Path]:
                 "what was there before is untouched"
             ) from error
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a loss of power, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_write_failure(error: BaseException, temporary: Path) -> bool:

@@ -2,15 +2,19 @@
 
 Language pairs are drawn with probability ∝ n^exponent. Within one, every pair is seen once before
 any is seen twice, in a keyed pseudo-random order that needs no array. Batches are cut from a pool
-of many batches sorted by length, so that sentences of a batch are about equally long.
+of many batches sorted by length, so that sentences of a batch are about equally long. A batch has
+a fixed number of pairs, or as many as a budget of tokens holds; either is decided for all ranks
+together, which then take equally many pairs each, so that means over ranks are means over pairs.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import queue
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +33,9 @@ from ems_fast.packing import assemble, positions_of
 # Batches sorted by length together, at most: enough that lengths within a batch differ little, few
 # enough that a pool is drawn in milliseconds.
 POOL_BATCHES = 64
+DEFAULT_PAIRS = 256
+# Batches of a token budget have a multiple of so many pairs, that 1, 2, 4 or 8 ranks share alike.
+PAIRS_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,24 @@ class BatchConfig:
     """How batches are drawn.
 
     Attributes:
-        batch_pairs: B, pairs of a step on each rank.
+        batch_pairs: B, pairs of a step on each rank; 256 where `batch_tokens` is not given either.
+        batch_tokens: instead, most tokens of a step on each rank, both sides together, on the
+            mean over ranks: a batch has more pairs the shorter they are.
         sampling_exponent: a language pair of n pairs is drawn with probability ∝ n^exponent; 1
             follows the corpus, 0 treats language pairs alike.
         weighting: of the bags of words; see `BagOfWords`.
         seed: of everything that is drawn.
     """
 
-    batch_pairs: int = field(default=256, metadata={"help": "pairs of a step on each rank"})
+    batch_pairs: int | None = field(
+        default=None,
+        metadata={
+            "help": f"pairs of a step on each rank; default: {DEFAULT_PAIRS} unless batch_tokens"
+        },
+    )
+    batch_tokens: int | None = field(
+        default=None, metadata={"help": "or: most tokens of a step on each rank, both sides"}
+    )
     sampling_exponent: float = field(
         default=0.5, metadata={"help": "language pairs are drawn ∝ size^exponent"}
     )
@@ -53,12 +70,111 @@ class BatchConfig:
     seed: int = field(default=0, metadata={"help": "seed of sampling, initialisation and dropout"})
 
     def __post_init__(self) -> None:
-        if self.batch_pairs < 1:
-            raise InputError(f"batch_pairs: got {self.batch_pairs}, expected at least 1")
+        if self.batch_pairs is not None and self.batch_tokens is not None:
+            raise InputError(
+                f"batch_pairs, batch_tokens: got {self.batch_pairs} and {self.batch_tokens}; "
+                "give one of them"
+            )
+        if self.batch_pairs is None and self.batch_tokens is None:
+            object.__setattr__(self, "batch_pairs", DEFAULT_PAIRS)  # the dataclass is frozen
+        for name in ("batch_pairs", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: got {value}, expected at least 1")
         if not 0.0 <= self.sampling_exponent <= 1.0:
             raise InputError(
                 f"sampling_exponent: got {self.sampling_exponent}, expected between 0 and 1"
             )
+
+    def global_batch(self, world: int) -> GlobalBatch:
+        """What the batches of `world` ranks hold together."""
+        if self.batch_tokens is not None:
+            return GlobalBatch(None, self.batch_tokens * world, math.lcm(PAIRS_MULTIPLE, world))
+        assert self.batch_pairs is not None
+        return GlobalBatch(self.batch_pairs * world, None, 1)
+
+    def for_ranks(self, world: int, before: int) -> BatchConfig:
+        """The same global batch on `world` ranks instead of `before`.
+
+        Raises:
+            InputError: it cannot be shared alike.
+        """
+        name = "batch_pairs" if self.batch_pairs is not None else "batch_tokens"
+        total = getattr(self, name) * before
+        if total % world:
+            raise InputError(
+                f"{name}: the run has {total} a step over {before} ranks, which {world} ranks "
+                f"cannot share alike; give {name} (for a batch of another size) or another number "
+                "of processes"
+            )
+        return replace(self, **{name: total // world})
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """What a batch of all ranks holds: a number of pairs, or at most a number of tokens.
+
+    Attributes:
+        pairs: pairs of every batch; None with a budget.
+        tokens: the budget; None with a number of pairs.
+        multiple: the number of pairs is a multiple of it.
+    """
+
+    pairs: int | None
+    tokens: int | None
+    multiple: int
+
+    def __str__(self) -> str:
+        return f"{self.pairs:,} pairs" if self.pairs else f"at most {self.tokens:,} tokens"
+
+    def pool_pairs(self, num_pairs: int, mean_tokens: float) -> int:
+        """Pairs that are sorted by length together.
+
+        Args:
+            num_pairs: of the corpus; a pool has no more, or a pair would be in it twice.
+            mean_tokens: of a pair.
+        """
+        if self.pairs is not None:
+            return self.pairs * min(POOL_BATCHES, max(1, num_pairs // self.pairs))
+        assert self.tokens is not None
+        wanted = min(num_pairs, int(POOL_BATCHES * self.tokens / mean_tokens))
+        return max(self.multiple, wanted // self.multiple * self.multiple)
+
+    def cut(self, tokens: npt.NDArray[np.int64]) -> list[slice]:
+        """A pool's batches, as slices of the pairs of the given lengths, ascending."""
+        n = len(tokens)
+        if self.pairs is not None:
+            return [slice(start, start + self.pairs) for start in range(0, n, self.pairs)]
+        assert self.tokens is not None
+        # Tokens of the first 1, 2, … units of `multiple` pairs.
+        ends = np.cumsum(tokens)[self.multiple - 1 :: self.multiple]
+        # The smallest budget that needs no more batches than ours, so that none is a mere rest.
+        number = len(_fill(ends, self.tokens))
+        low, high = -(-int(ends[-1]) // number), self.tokens
+        while low < high:
+            middle = (low + high) // 2
+            if len(_fill(ends, middle)) <= number:
+                high = middle
+            else:
+                low = middle + 1
+        bounds = [0, *(self.multiple * unit for unit in _fill(ends, high))]
+        return [slice(a, b) for a, b in itertools.pairwise(bounds)]
+
+
+def _fill(ends: npt.NDArray[np.int64], budget: int) -> list[int]:
+    """Where batches of whole units end, each as full as `budget` allows, at least one unit.
+
+    Args:
+        ends: int64 [n], the units' costs summed up.
+        budget: most that a batch may cost.
+    """
+    found: list[int] = []
+    unit, spent = 0, 0
+    while unit < len(ends):
+        unit = max(unit + 1, int(np.searchsorted(ends, spent + budget, side="right")))
+        spent = int(ends[unit - 1])
+        found.append(unit)
+    return found
 
 
 class Rows(NamedTuple):
@@ -71,19 +187,24 @@ class Rows(NamedTuple):
 class PairSampler:
     """An endless stream of global batches of rows; a pure function of seed and state.
 
+    A state of batches of another size is continued with the next pool: what its pool had left is
+    passed over until the next epoch.
+
     Args:
         reader: the shards.
         sizes: pairs of each shard.
-        global_batch: pairs of a batch over all ranks.
+        tokens: tokens of each shard.
+        batch: what a batch over all ranks holds.
         config: how to draw.
-        state: what `state` returned, to go on from there.
+        state: what came with a batch, to go on behind it.
     """
 
     def __init__(
         self,
         reader: PairReader,
-        sizes: list[int],
-        global_batch: int,
+        sizes: Sequence[int],
+        tokens: Sequence[int],
+        batch: GlobalBatch,
         config: BatchConfig,
         state: dict[str, Any] | None = None,
     ):
@@ -91,13 +212,16 @@ class PairSampler:
         self._sizes = np.array(sizes, dtype=np.int64)
         weights = self._sizes.astype(np.float64) ** config.sampling_exponent
         self._probabilities = weights / weights.sum()
-        self._global_batch = global_batch
-        # No more than an epoch, so that a pair is not in the pool twice.
-        self._pool_batches = min(POOL_BATCHES, max(1, sum(sizes) // global_batch))
+        mean_tokens = float(self._probabilities @ (np.array(tokens) / self._sizes))
+        self._cuts = batch
+        self._pool_pairs = batch.pool_pairs(sum(sizes), mean_tokens)
         self._seed = config.seed
         self._pool = state["pool"] if state else 0
         self._batch = state["batch"] if state else 0
         self._consumed = np.array(state["consumed"] if state else [0] * len(sizes), dtype=np.int64)
+        if state and state.get("cuts", self._cut_as()) != self._cut_as():
+            counts = self._counts(self._random(), state["cuts"]["pool_pairs"])
+            self._pool, self._batch, self._consumed = self._pool + 1, 0, self._consumed + counts
 
     def __iter__(self) -> Iterator[tuple[Rows, dict[str, Any]]]:
         """Batches, each with the state from which its successor follows."""
@@ -114,12 +238,24 @@ class PairSampler:
             "pool": self._pool,
             "batch": self._batch,
             "consumed": self._consumed.tolist(),
+            "cuts": self._cut_as(),
         }
 
+    def _cut_as(self) -> dict[str, Any]:
+        """What a pool's batches depend on besides the seed."""
+        return {**asdict(self._cuts), "pool_pairs": self._pool_pairs}
+
+    def _random(self) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=self._seed, counter=self._pool << 64))
+
+    def _counts(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.int64]:
+        """How many pairs of each shard a pool of `size` has."""
+        counts: npt.NDArray[np.int64] = rng.multinomial(size, self._probabilities)
+        return counts
+
     def _draw_pool(self) -> tuple[list[Rows], npt.NDArray[np.int64]]:
-        rng = np.random.Generator(np.random.Philox(key=self._seed, counter=self._pool << 64))
-        size = self._global_batch * self._pool_batches
-        counts = rng.multinomial(size, self._probabilities)
+        rng, size = self._random(), self._pool_pairs
+        counts = self._counts(rng, size)
         shard = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         row = np.empty(size, dtype=np.int64)
         start = 0
@@ -132,10 +268,11 @@ class PairSampler:
             start += count
         lengths = np.empty((2, size), dtype=np.int64)
         self._reader.lengths(shard, row, lengths)
+        tokens = lengths.sum(axis=0)
         # Sorted by length, equals in random order; then whole batches in random order.
-        by_length = np.lexsort((rng.permutation(size), lengths.sum(axis=0)))
-        batches = by_length.reshape(self._pool_batches, self._global_batch)
-        rng.shuffle(batches)
+        by_length = np.lexsort((rng.permutation(size), tokens))
+        cuts = self._cuts.cut(tokens[by_length])
+        batches = [by_length[cuts[index]] for index in rng.permutation(len(cuts)).tolist()]
         return [Rows(shard[b], row[b]) for b in batches], self._consumed + counts
 
 
@@ -151,6 +288,7 @@ class BatchBuilder:
         index = {language: i for i, language in enumerate(corpus.languages)}
         self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
         self.sizes = [shard.num_pairs for shard in corpus.shards]
+        self.tokens = [shard.num_tokens for shard in corpus.shards]
         # (shards, 2): the languages of the source and the target.
         self._languages = np.array(
             [[index[s.source], index[s.target]] for s in corpus.shards], dtype=np.int64
@@ -193,17 +331,29 @@ class BatchBuilder:
 
 
 def require_enough_pairs(corpus: BinaryCorpus, config: BatchConfig, ranks: Ranks) -> None:
-    """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks."""
+    """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks.
+
+    With a budget of tokens, that must hold some pairs of the longest sentences.
+    """
     if corpus.num_pairs < 2:
         raise InputError(
             f"corpora: {corpus.num_pairs} pair is left to train on, expected at least 2; a "
             "sentence is told from others of its batch"
         )
-    global_batch = config.batch_pairs * ranks.world
-    if corpus.num_pairs < global_batch:
+    batch = config.global_batch(ranks.world)
+    least = batch.pairs or batch.multiple
+    if corpus.num_pairs < least:
+        name = "batch_pairs" if batch.pairs else "batch_tokens"
         raise InputError(
-            f"batch_pairs: {global_batch} pairs a step, but the corpus has only "
-            f"{corpus.num_pairs}; use a smaller batch or more text"
+            f"{name}: {least} pairs a step{'' if batch.pairs else ' at least'}, but the corpus has "
+            f"only {corpus.num_pairs}; use a smaller batch or more text"
+        )
+    longest = 2 * corpus.max_tokens * batch.multiple
+    if batch.tokens is not None and batch.tokens < longest:
+        raise InputError(
+            f"batch_tokens: got {config.batch_tokens}, expected at least "
+            f"{-(-longest // ranks.world)}: a step has a multiple of {batch.multiple} pairs, and "
+            f"a sentence up to {corpus.max_tokens} tokens"
         )
 
 
@@ -213,7 +363,7 @@ class BatchStream:
     Iterating gives (batch, state); a stream started with that state goes on with the next batch.
 
     Raises:
-        InputError: the corpus has less than two pairs, or less than one batch over all ranks.
+        InputError: see `require_enough_pairs`.
     """
 
     def __init__(
@@ -224,10 +374,14 @@ class BatchStream:
         state: dict[str, Any] | None = None,
     ):
         require_enough_pairs(corpus, config, ranks)
-        global_batch = config.batch_pairs * ranks.world
         self._builder = BatchBuilder(corpus, config.weighting)
         self._sampler = PairSampler(
-            self._builder.reader, self._builder.sizes, global_batch, config, state
+            self._builder.reader,
+            self._builder.sizes,
+            self._builder.tokens,
+            config.global_batch(ranks.world),
+            config,
+            state,
         )
         self._ranks = ranks
         self._queue: queue.Queue[tuple[Batch, dict[str, Any]] | BaseException] = queue.Queue(2)

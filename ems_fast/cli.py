@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import ems_fast
 from ems_fast import commands
 from ems_fast.config import PRESETS
+from ems_fast.distributed import RANK_TIMEOUT_MINUTES
 from ems_fast.errors import EmsError
 from ems_fast.evaluation import TASKS, Split
 from ems_fast.exporting import Target
@@ -107,7 +108,15 @@ def _train(subparsers: Any) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--model", choices=sorted(PRESETS), default="mini", help="preset of sizes")
     parser.add_argument("--eval-sets", type=Path, help="folder of evaluation sets")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    resuming = parser.add_mutually_exclusive_group()
+    resuming.add_argument("--resume", action="store_true", help="continue the run in --output")
+    resuming.add_argument(
+        "--auto-resume",
+        action="store_true",
+        help="continue the run in --output if there is one, else start it",
+    )
+    parser.add_argument("--rank-timeout-minutes", type=float, default=RANK_TIMEOUT_MINUTES,
+                        help="a rank that is silent for longer within a step is lost")  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, …; default: a GPU if there is one")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     group = parser.add_argument_group("options of training")

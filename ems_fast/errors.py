@@ -11,3 +11,7 @@ class InputError(EmsError, ValueError):
 
 class BackendError(EmsError, RuntimeError):
     """A backend asked for by name is missing."""
+
+
+class TrainingError(EmsError, RuntimeError):
+    """Training cannot go on: steps that are no numbers, or a process that is lost."""

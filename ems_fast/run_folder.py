@@ -31,8 +31,8 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
-    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt`` and, if the run prepared it,
-    ``corpus/``.
+    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt``, if the run prepared it,
+    ``corpus/`` and, if a step went wrong, ``bad_batches/``.
     """
 
     def __init__(self, path: str | Path):
@@ -44,12 +44,14 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.corpus = self.path / "corpus"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
+        self.bad_batches = self.path / "bad_batches"
 
-    def require_new(self, *, keep_corpus: bool) -> None:
+    def require_new(self, *, keep_corpus: bool, interrupted: bool = False) -> None:
         """Raise `InputError` if something is here already.
 
         Args:
             keep_corpus: ``corpus/`` may be here: it is what will be trained on.
+            interrupted: so may what a start leaves behind that ended before the run began.
         """
         if self.config.exists():
             raise InputError(
@@ -61,6 +63,9 @@ class RunFolder:
         found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         # What an interrupted preparation left is removed by the next one.
         found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
+        if interrupted:
+            found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
+            found -= {f".{self.tokenizer.name}.tmp", f".{self.config.name}.tmp"}
         if keep_corpus:
             found.discard(self.corpus.name)
         if found == {self.corpus.name}:
@@ -123,6 +128,11 @@ class RunFolder:
         """The run's tokenizer."""
         return Tokenizer.from_file(self.tokenizer)
 
+    def write_tokenizer(self, model: bytes) -> None:
+        """Write ``tokenizer.model``."""
+        with replacing(self.tokenizer) as path:
+            path.write_bytes(model)
+
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Replace ``model.safetensors``."""
         with replacing(self.weights) as path:
@@ -141,6 +151,10 @@ class RunFolder:
         """Replace ``checkpoints/last.pt``."""
         with replacing(self.checkpoint) as path:
             torch.save(state, path)
+
+    def is_unbegun(self) -> bool:
+        """True for a run that was killed before its first checkpoint, with nothing to lose."""
+        return not self.checkpoint.exists() and not self.weights.exists()
 
     def read_checkpoint(self) -> dict[str, Any]:
         """What `write_checkpoint` wrote last."""
@@ -173,6 +187,18 @@ class RunFolder:
             except json.JSONDecodeError:
                 continue
         return lines
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of ``metrics.jsonl`` that a resumed run will write again.
+
+        Args:
+            step: of the checkpoint it resumes.
+        """
+        if not self.metrics.exists():
+            return
+        kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
+        with replacing(self.metrics) as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def model_section(config: ModelConfig) -> dict[str, Any]:

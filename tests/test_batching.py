@@ -9,10 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ems_fast._batching import PairReader, permuted_rows
-from ems_fast.batching import BatchBuilder, BatchConfig, BatchStream, PairSampler, Rows
+from ems_fast.batching import (
+    BatchBuilder,
+    BatchConfig,
+    BatchStream,
+    GlobalBatch,
+    PairSampler,
+    Rows,
+)
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed import Ranks
 from ems_fast.errors import InputError
+from ems_fast.training import TrainOptions, split_options
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -47,7 +55,8 @@ def test_rows_are_spread_evenly() -> None:
 
 def sampler(corpus: BinaryCorpus, config: BatchConfig, **state: object) -> PairSampler:
     builder = BatchBuilder(corpus, config.weighting)
-    return PairSampler(builder.reader, builder.sizes, config.batch_pairs, config, **state)
+    batch = config.global_batch(1)
+    return PairSampler(builder.reader, builder.sizes, builder.tokens, batch, config, **state)
 
 
 def test_a_sampler_continues_from_any_state(corpus: BinaryCorpus) -> None:
@@ -79,7 +88,9 @@ def test_language_pairs_are_drawn_by_the_power_of_their_size(exponent: float, sh
     offsets = np.arange(2 * 900 + 1, dtype=np.int64)
     shard = (np.zeros(2 * 900, dtype=np.uint16), offsets, np.zeros(2 * 900, dtype=np.int64))
     config = BatchConfig(batch_pairs=100, sampling_exponent=exponent)
-    drawn = PairSampler(PairReader([shard, shard]), [900, 100], 100, config)
+    drawn = PairSampler(
+        PairReader([shard, shard]), [900, 100], [1800, 200], config.global_batch(1), config
+    )
     rows = [rows for rows, _ in itertools.islice(drawn, 64)]
     assert np.mean([(r.shard == 0).mean() for r in rows]) == pytest.approx(share, abs=0.02)
 
@@ -135,6 +146,125 @@ def test_ranks_share_a_global_batch(corpus: BinaryCorpus) -> None:
         assert all(half_state == state for _, half_state in halves)
     for stream in (whole, *parts):
         stream.close()
+
+
+@given(
+    st.lists(st.integers(2, 240), min_size=1, max_size=400),
+    st.sampled_from([1, 2, 8]),
+    st.integers(240 * 8, 6000),
+)
+def test_a_token_budget_is_kept(lengths: list[int], multiple: int, budget: int) -> None:
+    lengths = sorted(lengths)[: len(lengths) // multiple * multiple]
+    if not lengths:
+        return
+    tokens = np.array(lengths, dtype=np.int64)
+    cuts = GlobalBatch(None, budget, multiple).cut(tokens)
+    assert [i for cut in cuts for i in range(cut.start, cut.stop)] == list(range(len(tokens)))
+    sums = [int(tokens[cut].sum()) for cut in cuts]
+    assert max(sums) <= budget
+    assert all((cut.stop - cut.start) % multiple == 0 for cut in cuts)
+    # No more batches than filling each as far as it goes takes.
+    greedy, spent = 1, 0
+    for unit in tokens.reshape(-1, multiple).sum(axis=1).tolist():
+        if spent + unit > budget:
+            greedy, spent = greedy + 1, 0
+        spent += unit
+    assert len(cuts) == greedy
+
+
+def test_batches_by_tokens(corpus: BinaryCorpus) -> None:
+    """They hold the budget, differ in pairs, and see every pair about once an epoch."""
+    config = BatchConfig(batch_tokens=2400, sampling_exponent=1.0)
+    stream = BatchStream(corpus, config, ALONE)
+    sizes, tokens = [], []
+    for batch, _ in itertools.islice(stream, 100):
+        sizes.append(batch.num_pairs)
+        tokens.append(batch.num_tokens)
+    stream.close()
+    assert max(tokens) <= 2400
+    assert np.mean(tokens) > 0.9 * 2400
+    assert all(size % 8 == 0 for size in sizes)
+    assert max(sizes) > 1.5 * min(sizes)
+
+
+def test_a_sampler_of_tokens_continues_from_any_state(corpus: BinaryCorpus) -> None:
+    config = BatchConfig(batch_tokens=2000, seed=3)
+    drawn = list(itertools.islice(sampler(corpus, config), 90))
+    assert drawn[-1][1]["pool"] >= 2
+    for at in (0, 20, 40, 70):
+        continued = itertools.islice(sampler(corpus, config, state=drawn[at][1]), 15)
+        for (rows, state), (expected, expected_state) in zip(
+            continued, drawn[at + 1 :], strict=False
+        ):
+            assert np.array_equal(rows.row, expected.row)
+            assert state == expected_state
+
+
+def test_ranks_share_a_batch_of_tokens(corpus: BinaryCorpus) -> None:
+    whole = BatchStream(corpus, BatchConfig(batch_tokens=4000), ALONE)
+    parts = [
+        BatchStream(corpus, BatchConfig(batch_tokens=2000), Ranks(rank, 2, torch.device("cpu")))
+        for rank in (0, 1)
+    ]
+    for (batch, state), *halves in itertools.islice(zip(whole, *parts, strict=False), 5):
+        ids = torch.stack([half.source_ids for half, _ in halves], dim=1).ravel()
+        assert torch.equal(ids, batch.source_ids)
+        assert all(half_state == state for _, half_state in halves)
+    for stream in (whole, *parts):
+        stream.close()
+
+
+def test_batches_of_another_size_go_on_with_the_next_pool(corpus: BinaryCorpus) -> None:
+    """What was seen is not seen again in the same epoch."""
+    before = BatchConfig(batch_pairs=4, sampling_exponent=1.0)
+    drawn = list(itertools.islice(sampler(corpus, before), 10))
+    seen = {
+        (int(s), int(r)) for rows, _ in drawn for s, r in zip(rows.shard, rows.row, strict=True)
+    }
+    for after in (BatchConfig(batch_pairs=6, sampling_exponent=1.0),
+                  BatchConfig(batch_tokens=2000, sampling_exponent=1.0)):  # fmt: skip
+        continued = sampler(corpus, after, state=drawn[-1][1])
+        rows, state = next(iter(continued))
+        assert state["pool"] == 1
+        assert sum(state["consumed"]) == 64 * 4
+        if after.batch_pairs:  # the other's pools are an epoch long
+            again = {(int(s), int(r)) for s, r in zip(rows.shard, rows.row, strict=True)}
+            assert not seen & again
+
+
+def test_a_state_of_an_earlier_version_continues(corpus: BinaryCorpus) -> None:
+    """Before batches could be cut in other ways, the state did not say how they were."""
+    config = BatchConfig(batch_pairs=10)
+    (_, state), (expected, _) = itertools.islice(sampler(corpus, config), 2)
+    del state["cuts"]
+    rows, _ = next(iter(sampler(corpus, config, state=state)))
+    assert np.array_equal(rows.row, expected.row)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_pairs": 8, "batch_tokens": 4000}, "batch_pairs, batch_tokens: got 8 and 4000; gi"),
+        ({"batch_tokens": 0}, "batch_tokens: got 0, expected at least 1"),
+        ({"batch_tokens": 1000}, "batch_tokens: got 1000, expected at least 1920: a step has a mu"),
+    ],
+)
+def test_bad_sizes(corpus: BinaryCorpus, options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        BatchStream(corpus, BatchConfig(**options), ALONE)
+
+
+def test_one_size_replaces_the_other() -> None:
+    """A resumed run takes either, whichever it had before."""
+    tokens = split_options({"batch_tokens": 4000})
+    assert (tokens.batches.batch_pairs, tokens.batches.batch_tokens) == (None, 4000)
+    pairs = split_options({"batch_pairs": 8}, tokens)
+    assert (pairs.batches.batch_pairs, pairs.batches.batch_tokens) == (8, None)
+    assert split_options({}, tokens).batches == tokens.batches
+    assert split_options({}).batches.batch_pairs == 256
+    assert TrainOptions.from_sections(tokens.sections()) == tokens
+    with pytest.raises(InputError, match="give one of them"):
+        split_options({"batch_pairs": 8, "batch_tokens": 4000})
 
 
 def test_a_batch_larger_than_the_corpus(corpus: BinaryCorpus) -> None:

@@ -15,9 +15,10 @@ from synthetic import TINY, write_text
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
+from ems_fast.errors import TrainingError
 from ems_fast.run_folder import RunFolder
 from ems_fast.training import split_options
-from ems_fast.training.trainer import Trainer, TrainingError
+from ems_fast.training.trainer import Trainer
 
 MODEL = ModelConfig(**TINY)
 QUICK = {"batch_pairs": 16, "precision": "fp32", "log_steps": 1, "evaluations": 1}
@@ -152,7 +153,7 @@ def test_minutes_limit_a_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(corpus: BinaryCorpus, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss became .* by step .* lower learning_rate"):
         fit(corpus, tmp_path / "run", max_steps=20, learning_rate=1e38, max_gradient_norm=0.0)
-    assert not RunFolder(tmp_path / "run").checkpoint.exists()
+    assert RunFolder(tmp_path / "run").read_checkpoint()["progress"]["step"] == 0
 
 
 SCRIPT = """

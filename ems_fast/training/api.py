@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,7 +13,7 @@ from ems_fast.batching import require_enough_pairs
 from ems_fast.config import PRESETS, ModelConfig, preset
 from ems_fast.corpus import BinaryCorpus, format_report, prepare
 from ems_fast.corpus.binary import MANIFEST
-from ems_fast.distributed import Ranks, process_group
+from ems_fast.distributed import RANK_TIMEOUT_MINUTES, Ranks, process_group
 from ems_fast.encoding import SentenceEncoder, load
 from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet, read_eval_sets
@@ -32,8 +32,9 @@ class TrainResult:
 
     Attributes:
         output_dir: the run's folder.
-        metrics: ``steps``, ``pairs``, ``minutes``; ``best``, the accuracy of the saved model on
-            held-out pairs; ``accuracy``, the last evaluation's averages by collection.
+        metrics: ``steps``, ``skipped`` ones among them, ``pairs``, ``minutes``; ``best``, the
+            accuracy of the saved model on held-out pairs; ``accuracy``, the last evaluation's
+            averages by collection.
         corpus: what it was trained on, with the held-out pairs.
         interrupted: the user stopped it; it can be resumed.
     """
@@ -55,9 +56,10 @@ def train(
     *,
     model: str | ModelConfig = "mini",
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
     progress: bool = True,
+    rank_timeout_minutes: float = RANK_TIMEOUT_MINUTES,
     prepare_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> TrainResult:
@@ -75,9 +77,13 @@ def train(
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
-            model.
+            model; ``"auto"`` does so if there is one and starts it otherwise, so that one call
+            serves a run's start and every restart. On another number of ranks the batch of all
+            ranks stays the same, if they can share it alike.
         device: ``cpu``, ``cuda``…; None takes a GPU if there is one.
         progress: show a bar and the scores.
+        rank_timeout_minutes: a rank that is silent for longer within a step is taken for lost, and
+            the others stop.
         prepare_options: passed to `ems_fast.prepare` when `corpora` are files.
         **options: fields of `TrainOptions`' groups, for example ``max_minutes=20`` or
             ``batch_pairs=512``. When resuming, they replace the run's own.
@@ -88,13 +94,18 @@ def train(
     Raises:
         InputError: an argument or a file cannot be used; nothing has been written then, or what
             was there before is untouched.
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite, or another rank was lost.
     """
     folder = RunFolder(output_dir)
-    with process_group(device) as ranks:
-        if resume:
+    with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:
+        going_on = _goes_on(resume, folder, ranks)
+        if going_on:
             document = folder.read_config()
             chosen = split_options(options, TrainOptions.from_sections(document))
+            if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+                before = document["data"].get("ranks", ranks.world)
+                batches = chosen.batches.for_ranks(ranks.world, before)
+                chosen = replace(chosen, batches=batches)
             config = folder.read_model_config()
             # A corpus inside the run's folder is named from there: the folder can be moved.
             corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
@@ -102,8 +113,13 @@ def train(
             chosen = split_options(options)
             base = preset(model) if isinstance(model, str) else model
             if ranks.main:
-                folder.require_new(keep_corpus=_is_corpus(corpora, folder.corpus))
+                folder.require_new(
+                    keep_corpus=resume == "auto" or _is_corpus(corpora, folder.corpus),
+                    interrupted=resume == "auto",
+                )
             _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            if resume == "auto" and (folder.corpus / MANIFEST).is_file():
+                corpora = folder.corpus  # of this call, killed when it had prepared it
             corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
             config = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
             if config.max_tokens < corpus.max_tokens:
@@ -122,10 +138,10 @@ def train(
             folder, corpus, ems, chosen, ranks,
             Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
         )  # fmt: skip
-        if resume:
+        if going_on:
             trainer.restore()
         if ranks.main:
-            folder.tokenizer.write_bytes(corpus.tokenizer.model)
+            folder.write_tokenizer(corpus.tokenizer.model)
             folder.write_config(
                 {
                     "model": model_section(config),
@@ -134,6 +150,7 @@ def train(
                         "corpus": _corpus_name(corpus, folder),
                         "pairs": corpus.num_pairs,
                         "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
+                        "ranks": ranks.world,
                         "tokenizer_sha256": corpus.tokenizer_sha256,
                     },
                 }
@@ -144,12 +161,22 @@ def train(
             write_model_card(folder)
         metrics = {
             "steps": state.step,
+            "skipped": state.skipped.total,
             "pairs": state.pairs,
             "minutes": state.seconds / 60,
             "best": state.best,
             "accuracy": trainer.validator.last.averages(),
         }
         return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
+
+
+def _goes_on(resume: bool | Literal["auto"], folder: RunFolder, ranks: Ranks) -> bool:
+    """Whether there is a run to continue; all ranks answer alike, before any writes one."""
+    if resume == "auto":
+        return bool(ranks.agree([float(folder.config.exists())])[0])
+    if not isinstance(resume, bool):
+        raise InputError(f"resume: got {resume!r}, expected True, False or 'auto'")
+    return resume
 
 
 def _eval_sets(
@@ -207,5 +234,5 @@ def _summary(
         f"Text: {corpus.num_pairs:,} pairs, {len(corpus.languages)} languages\n"
         f"On: {ranks.device} × {ranks.world}, {precision}, {impl} objectives, "
         f"{torch.get_num_threads()} threads, "
-        f"batches of {trainer.options.batches.batch_pairs * ranks.world} pairs"
+        f"batches of {trainer.options.batches.global_batch(ranks.world)}"
     )

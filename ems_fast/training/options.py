@@ -14,6 +14,7 @@ from ems_fast.errors import InputError
 from ems_fast.objectives import ObjectiveConfig
 from ems_fast.ops.native import has_fast_bfloat16
 from ems_fast.schedule import Limits
+from ems_fast.training.nonfinite import NonfiniteConfig
 
 Optimizer = Literal["adamw", "adam-amsgrad"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -87,7 +88,7 @@ class ReportingConfig:
     Attributes:
         evaluations: how many times the held-out pairs and evaluation sets are scored.
         evaluation_pairs: held-out pairs of a language pair that are scored.
-        checkpoint_minutes: minutes between checkpoints.
+        checkpoint_minutes: minutes between checkpoints; 0 writes one after every step.
         log_steps: steps between lines of ``metrics.jsonl``.
     """
 
@@ -99,6 +100,10 @@ class ReportingConfig:
     log_steps: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl"})
 
     def __post_init__(self) -> None:
+        if not self.checkpoint_minutes >= 0:
+            raise InputError(
+                f"checkpoint_minutes: got {self.checkpoint_minutes}, expected at least 0"
+            )
         for name in ("evaluations", "log_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
@@ -112,6 +117,7 @@ class TrainOptions:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     limits: Limits = field(default_factory=Limits)
+    nonfinite: NonfiniteConfig = field(default_factory=NonfiniteConfig)
     reporting: ReportingConfig = field(default_factory=ReportingConfig)
 
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -160,6 +166,10 @@ def split_options(options: Mapping[str, Any], base: TrainOptions | None = None) 
             raise InputError(f"{name}: no such training option{hint}")
         group, option, kind = known[name]
         sections[group][name] = _checked(name, value, kind, option)
+    # Whichever of these two is given replaces what the base has.
+    for given, other in (("batch_pairs", "batch_tokens"), ("batch_tokens", "batch_pairs")):
+        if options.get(given) is not None and options.get(other) is None:
+            sections["batches"][other] = None
     return TrainOptions.from_sections(sections)
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -20,19 +20,15 @@ from ems_fast.batching import BatchStream
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed import Ranks
 from ems_fast.encoding import SentenceEncoder
-from ems_fast.errors import EmsError
 from ems_fast.model import EMSModel
 from ems_fast.objectives import Objective
 from ems_fast.report import write_report
 from ems_fast.run_folder import RunFolder
 from ems_fast.schedule import learning_rate_factor
 from ems_fast.training.console import Console
+from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.validation import Validator
-
-
-class TrainingError(EmsError):
-    """Training cannot go on: the loss is no longer a number."""
 
 
 @dataclass
@@ -46,6 +42,7 @@ class Progress:
         evaluations: evaluations done.
         best: held-out accuracy of the saved model, None before the first evaluation.
         sampler: the sampler's state, None at the start.
+        skipped: steps whose loss or gradient was not finite.
     """
 
     step: int = 0
@@ -54,11 +51,20 @@ class Progress:
     evaluations: int = 0
     best: float | None = None
     sampler: dict[str, Any] | None = None
+    skipped: Skipped = field(default_factory=Skipped)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Progress:
+        """What `asdict` made of one."""
+        return cls(**{**state, "skipped": Skipped(**state.get("skipped", {}))})
 
 
 @dataclass
 class Meter:
-    """Sums since the last line of the log; tensors stay on the device until it is written."""
+    """Sums since the last line of the log; tensors stay on the device until it is written.
+
+    Of a skipped step, `losses` count nothing but its flag.
+    """
 
     steps: int = 0
     pairs: int = 0
@@ -73,6 +79,8 @@ class Meter:
         self.pairs += batch.num_pairs * world
         self.tokens += batch.num_tokens * world
         self.waited += waited
+        values, bad = losses[:-1], losses[-1:]
+        losses = torch.cat([values.masked_fill(bad > 0, 0.0), bad])
         self.losses = losses if self.losses is None else self.losses + losses
 
 
@@ -109,6 +117,7 @@ class Trainer:
         self.optimizer = options.optimizer.build(model)
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.progress = Progress()
+        self.guard = NonfiniteGuard(folder, corpus, options.nonfinite, ranks, console.say)
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
@@ -125,20 +134,25 @@ class Trainer:
     # -- state -----------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Go on from the last checkpoint."""
-        state = self.folder.read_checkpoint()
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
+        """Go on from the last checkpoint, or from the start if the run was killed before one."""
+        if not self.folder.is_unbegun():
+            state = self.folder.read_checkpoint()
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress.from_state(state["progress"])
+            self.guard.skipped = self.progress.skipped
+        if self.ranks.main:
+            self.folder.forget_after(self.progress.step)
 
     def save_checkpoint(self) -> None:
         """Write everything that `restore` needs, atomically."""
+        require_finite_weights(self.model, self.progress.step)
         if self.ranks.main:
             self.folder.write_checkpoint(
                 {
                     "model": self.model.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
-                    "progress": vars(self.progress),
+                    "progress": asdict(self.progress),
                 }
             )
         self.ranks.barrier()
@@ -148,6 +162,9 @@ class Trainer:
     def run(self) -> Progress:
         """Train until a limit is reached or the user interrupts; then save and score."""
         progress, reporting = self.progress, self.options.reporting
+        progress.skipped = self.guard.skipped
+        if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
+            self.save_checkpoint()
         done = self._done(0.0)
         stream = BatchStream(self.corpus, self.options.batches, self.ranks, progress.sampler)
         batches = iter(stream)
@@ -165,13 +182,12 @@ class Trainer:
                 progress.pairs += batch.num_pairs * self.ranks.world
                 progress.sampler = sampler
                 meter.add(batch, losses, waited, self.ranks.world)
-                if self.ranks.device.type == "cpu":  # on a GPU, looking would wait for the step
-                    self._require_finite(losses)
+                self.guard.watch(progress.step, batch, losses)
                 if progress.step % reporting.log_steps == 0:
                     self._log(meter, done)
                     meter = Meter()
                 now = time.perf_counter()
-                done, stop, save = self.ranks.share(
+                done, stop, save = self.ranks.agree(
                     [
                         self._done(earlier + now - begun),
                         float(self._interrupted),
@@ -182,8 +198,8 @@ class Trainer:
                 bar.update(done, progress)
                 due = math.floor(done * reporting.evaluations) > progress.evaluations
                 saving = save and not self._interrupted
-                if meter.losses is not None and (saving or due or self._interrupted or done >= 1.0):
-                    self._require_finite(meter.losses)
+                if saving or due or self._interrupted or done >= 1.0:
+                    self.guard.settle()
                 if due and done < 1.0:
                     progress.evaluations = math.floor(done * reporting.evaluations)
                     self._evaluate(done)
@@ -214,7 +230,10 @@ class Trainer:
         return self.options.limits.progress(progress.step, epochs, progress.seconds / 60)
 
     def _step(self, batch: Batch, done: float) -> torch.Tensor:
-        """One step; returns (total, xtr, contrastive, gradient norm) [4] without waiting for it."""
+        """One step; returns (total, xtr, contrastive, gradient norm, flag) [5] without waiting.
+
+        The flag is 1 where loss or gradient is not finite: then the weights are as before.
+        """
         config = self.options.optimizer
         # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
         seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
@@ -237,25 +256,21 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), config.max_gradient_norm or math.inf
         )
+        bad = self.guard.flag(losses.total, norm)
+        # Fused optimisers leave weights and moments alone where this is 1.
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm])
-
-    def _require_finite(self, losses: torch.Tensor) -> None:
-        """Raise `TrainingError` before a step that went wrong reaches a checkpoint."""
-        total, _, _, norm = losses.tolist()
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise TrainingError(
-                f"the loss became {total} and the gradient's norm {norm} by step "
-                f"{self.progress.step}; the last checkpoint is from before: resume it with a lower "
-                "learning_rate or precision='fp32'"
-            )
+        return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm, bad])
 
     def _log(self, meter: Meter, done: float) -> None:
         """Write the means since the last line; the only place that waits for the device."""
         assert meter.losses is not None
-        self._require_finite(meter.losses)
-        total, xtr, contrastive, norm = (meter.losses / meter.steps).tolist()
+        self.guard.settle()
+        *sums, skipped = meter.losses.tolist()
+        if skipped == meter.steps:  # there is nothing to take a mean of
+            return
+        total, xtr, contrastive, norm = (value / (meter.steps - skipped) for value in sums)
         elapsed = time.perf_counter() - meter.started
         values = {
             "step": self.progress.step,
@@ -278,6 +293,7 @@ class Trainer:
 
     def _evaluate(self, done: float) -> None:
         """Score the model; keep it if none was better."""
+        require_finite_weights(self.model, self.progress.step)
         if self.ranks.main:
             self.model.eval()
             encoder = SentenceEncoder(
