@@ -2,9 +2,11 @@
 
 from importlib.metadata import version as _version
 
+from ems_fast.bulk_encoding import EncodedFile, encode_file
 from ems_fast.config import ModelConfig
 from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
 from ems_fast.diagnosis import Backend, backends
+from ems_fast.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding import EncodingWarning, SentenceEncoder, load
 from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.evaluation import (
@@ -24,7 +26,9 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Embeddings",
     "EmsError",
+    "EncodedFile",
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
@@ -38,12 +42,14 @@ __all__ = [
     "Tsv",
     "backends",
     "contrastive_loss",
+    "encode_file",
     "evaluate",
     "evaluate_retrieval",
     "fit_threshold",
     "format_report",
     "load",
     "mine",
+    "open_embeddings",
     "prepare",
     "read_eval_sets",
     "score_pairs",

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import ems_fast
 from ems_fast import commands
 from ems_fast.config import PRESETS
+from ems_fast.encoding import Dtype, OnOverlong
 from ems_fast.errors import EmsError
 from ems_fast.training.options import option_fields
 
@@ -119,11 +120,23 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _encode(subparsers: Any) -> None:
     parser = _command(subparsers, "encode", commands.encode)
-    parser.add_argument("source", type=Path, help="text file, one sentence a line")
-    parser.add_argument("output", type=Path, help="float32 array [sentences, D] in .npy format")
+    parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
+    # SUPPRESS: the one that is not given must not overwrite the other.
+    parser.add_argument("output", nargs="?", type=Path, default=argparse.SUPPRESS,
+                        help="float32 array [sentences, D] in .npy format")  # fmt: skip
+    parser.add_argument("--output", dest="output", type=Path, metavar="OUTPUT",
+                        default=argparse.SUPPRESS, help="the same, as an option")  # fmt: skip
     _add_model(parser)
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="float32",
+                        help="what to compute in; the vectors are float32")  # fmt: skip
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens of a batch")
+    parser.add_argument("--on-overlong", choices=get_args(OnOverlong), default="truncate",
+                        help="what to do with a line longer than the model reads")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="processes; on a CPU they share the threads")  # fmt: skip
+    parser.add_argument("--devices", nargs="+", metavar="DEVICE",
+                        help="one process on each of these, such as cuda:0 cuda:1")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 

@@ -64,6 +64,13 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
+def launched_ranks() -> tuple[int, int] | None:
+    """(rank, world) that ``torchrun`` gave this process; None if it was not started by it."""
+    if "RANK" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 @contextmanager
 def process_group(device: str | torch.device | None) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, or stand alone if it did not.
