@@ -13,6 +13,7 @@ from ems_fast import commands
 from ems_fast.config import PRESETS
 from ems_fast.encoding import Dtype, OnOverlong
 from ems_fast.errors import EmsError
+from ems_fast.neighbors import INDEXES
 from ems_fast.training.options import option_fields
 
 EXIT_ERROR = 2
@@ -165,6 +166,8 @@ def _mine(subparsers: Any) -> None:
     parser = _command(subparsers, "mine", commands.mine)
     _add_two_files(parser)
     parser.add_argument("--threshold", type=float, help="leave out pairs with a lower score")
+    parser.add_argument("--index", choices=INDEXES, default="exact",
+                        help="faiss (an extra) is for beyond a million lines")  # fmt: skip
 
 
 def _score(subparsers: Any) -> None:

@@ -141,6 +141,7 @@ def mine(
     k: int,
     margin: Any,
     threshold: float | None,
+    index: Any,
 ) -> None:
     """Find translations of each other in two files of sentences."""
     mined = ems_fast.mine(
@@ -150,6 +151,7 @@ def mine(
         k=k,
         margin=margin,
         threshold=threshold,
+        index=index,
     )
     mined.to_tsv(output)
     print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)

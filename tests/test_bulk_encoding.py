@@ -148,7 +148,7 @@ def test_kill_and_resume_gives_the_same_bytes(run, encoder, text, tmp_path, monk
     assert not record.exists()
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -159,7 +159,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     def chunks(source, start, stop):
         for chunk in read(source, start, stop):
             if start >= rows:
-                raise Stopped
+                raise StoppedError
             start += len(chunk)
             yield chunk
 
@@ -171,7 +171,7 @@ def test_progress_of_another_input_does_not_count(encoder, text, tmp_path, monke
     output = tmp_path / "x.npy"
     with monkeypatch.context() as patch:
         stop_after(patch, 256)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             encode(encoder, text, output)
     assert json.loads(progress_path(output).read_text())["rows_done"] > 0
     text.write_text("bade gi\n" * 500)
@@ -188,7 +188,7 @@ def test_an_exception_keeps_what_is_done(encoder, text, tmp_path, monkeypatch):
     output = tmp_path / "x.npy"
     with monkeypatch.context() as patch:
         stop_after(patch, 256)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             encode(encoder, text, output)
     done = encode(encoder, text, output)
     assert done.resumed_rows >= 192
