@@ -16,8 +16,10 @@ from ems_fast.evaluation import (
     evaluate_retrieval,
     read_eval_sets,
 )
+from ems_fast.exporting import export
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
+from ems_fast.released_encoder import ReleasedEncoder, load_released
 from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")
@@ -36,6 +38,7 @@ __all__ = [
     "InputError",
     "ModelConfig",
     "Moses",
+    "ReleasedEncoder",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
@@ -45,9 +48,11 @@ __all__ = [
     "encode_file",
     "evaluate",
     "evaluate_retrieval",
+    "export",
     "fit_threshold",
     "format_report",
     "load",
+    "load_released",
     "mine",
     "open_embeddings",
     "prepare",

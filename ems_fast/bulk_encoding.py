@@ -120,6 +120,11 @@ def encode_file(
         EmsError: a worker process died.
     """
     source, output = Path(source), Path(output)
+    if not encoder.reads_raw_text:
+        raise InputError(
+            "encoder: preprocesses text with a tool for its language, which a file does not tell; "
+            "split the text first and load the checkpoint with preprocessing=None"
+        )
     places = _places(encoder, workers, devices)
     rank, world = (0, 1) if shard is None else shard
     if not 0 <= rank < world:

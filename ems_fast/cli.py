@@ -13,6 +13,8 @@ from ems_fast import commands
 from ems_fast.config import PRESETS
 from ems_fast.encoding import Dtype, OnOverlong
 from ems_fast.errors import EmsError
+from ems_fast.exporting import Target
+from ems_fast.model_card import UNKNOWN_LICENCE
 from ems_fast.neighbors import INDEXES
 from ems_fast.training.options import option_fields
 
@@ -42,7 +44,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for add in (_prepare, _train, _encode, _evaluate, _mine, _score, _report, _doctor, _demo):
+    for add in (
+        _prepare,
+        _train,
+        _encode,
+        _evaluate,
+        _mine,
+        _score,
+        _export,
+        _report,
+        _doctor,
+        _demo,
+    ):
         add(subparsers)
     return parser
 
@@ -172,6 +185,15 @@ def _mine(subparsers: Any) -> None:
 
 def _score(subparsers: Any) -> None:
     _add_two_files(_command(subparsers, "score", commands.score))
+
+
+def _export(subparsers: Any) -> None:
+    parser = _command(subparsers, "export", commands.export)
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write, new or empty")
+    parser.add_argument("--int8", action="store_true", help="quantise an ONNX graph to 8 bits")
+    parser.add_argument("--licence", default=UNKNOWN_LICENCE, help="of the model, for its card")
 
 
 def _report(subparsers: Any) -> None:

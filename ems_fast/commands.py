@@ -180,6 +180,12 @@ def score(
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
 
 
+def export(*, model: Path, to: Any, output: Path, int8: bool, licence: str) -> None:
+    """Write a model in the form of another library: sentence-transformers or ONNX."""
+    ems_fast.export(model, output, to=to, int8=int8, licence=licence)
+    print(f"The model is in {output}.")
+
+
 def report(*, run_folder: Path) -> None:
     """Write the report of a run, also of one that is still going on."""
     folder = RunFolder(run_folder)

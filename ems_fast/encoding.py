@@ -78,6 +78,9 @@ class SentenceEncoder:
         self.config = config
         self.device = device
 
+    reads_raw_text = True
+    """Whether sentences are encoded as they are, with nothing known of their language."""
+
     @property
     def dimension(self) -> int:
         """D, the width of a vector."""
@@ -281,21 +284,23 @@ class SentenceEncoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         weights = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
-        state = (self.config, self.tokenizer, weights, str(self.device), self.dtype)
-        return _rebuild, state
+        device = str(self.device)
+        return _rebuild, (type(self), self.config, self.tokenizer, weights, device, self.dtype)
 
 
 def _rebuild(
+    kind: type[SentenceEncoder],
     config: ModelConfig,
     tokenizer: Tokenizer,
     weights: dict[str, Tensor],
     device: str,
     dtype: torch.dtype,
+    *more: Any,
 ) -> SentenceEncoder:
-    """What unpickling calls."""
+    """What unpickling calls; `more` are the arguments that a subclass adds."""
     encoder = Encoder(config).to(dtype)
     encoder.load_state_dict(weights)
-    return SentenceEncoder(encoder, tokenizer, config, resolve_device(device))
+    return kind(encoder, tokenizer, config, resolve_device(device), *more)
 
 
 def warn_of_odd_sentences(
@@ -395,4 +400,8 @@ def load(
         encoder.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"{folder.weights}: does not fit config.toml ({error})") from error
+    if folder.read_config().get("text", {}).get("preprocessing") == "released":
+        from ems_fast.released_encoder import ReleasedEncoder  # which builds on this module
+
+        return ReleasedEncoder(encoder.to(resolved_dtype), tokenizer, config, resolved_device)
     return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype)

@@ -18,6 +18,7 @@ from ems_fast.encoding import SentenceEncoder, load
 from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet, read_eval_sets
 from ems_fast.model import EMSModel
+from ems_fast.model_card import write_model_card
 from ems_fast.run_folder import RunFolder, model_section
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
@@ -132,12 +133,15 @@ def train(
                     "data": {
                         "corpus": _corpus_name(corpus, folder),
                         "pairs": corpus.num_pairs,
+                        "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
                         "tokenizer_sha256": corpus.tokenizer_sha256,
                     },
                 }
             )
         console.say(_summary(config, ems, corpus, trainer, ranks))
         state = trainer.run()
+        if ranks.main:
+            write_model_card(folder)
         metrics = {
             "steps": state.step,
             "pairs": state.pairs,

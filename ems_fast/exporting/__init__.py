@@ -1,0 +1,106 @@
+"""Models for other libraries."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+from ems_fast.encoding import SentenceEncoder, load
+from ems_fast.errors import InputError
+from ems_fast.exporting import onnx, sentence_transformers
+from ems_fast.exporting.saving import write_model
+from ems_fast.model_card import UNKNOWN_LICENCE, model_card, write_card
+from ems_fast.released_encoder import ReleasedEncoder
+from ems_fast.run_folder import RunFolder
+
+_RELEASED_NOTE = (
+    "It was trained on text that is lower-cased and split by a tool for its language; only the "
+    "ems-fast form does that by itself, and needs `encode(sentences, language=...)`."
+)
+Target = Literal["sentence-transformers", "onnx", "ems-fast"]
+
+
+def export(
+    encoder: SentenceEncoder | str | Path,
+    folder: str | Path,
+    *,
+    to: Target,
+    int8: bool = False,
+    licence: str = UNKNOWN_LICENCE,
+) -> Path:
+    """Write an encoder in the form of another library, with its tokenizer and a model card.
+
+    Args:
+        encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
+        folder: where to write; new or empty.
+        to: ``"sentence-transformers"``, a stock BERT with mean pooling for
+            ``SentenceTransformer(folder)``; ``"onnx"``, a graph from ``input_ids`` and
+            ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32 [B, D], with a
+            ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what `ems_fast.load` reads,
+            without what training needs.
+        int8: quantise an ONNX graph's weights to 8 bits.
+        licence: of the model, for the card.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: `folder` is in use, no such form, a package is missing, or the tokenizer cannot
+            be expressed there.
+    """
+    if to not in get_args(Target):
+        raise InputError(
+            f"to: got {to!r}, expected one of {', '.join(map(repr, get_args(Target)))}"
+        )
+    if int8 and to != "onnx":
+        raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
+    run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
+    model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
+    notes = [_RELEASED_NOTE] if isinstance(model, ReleasedEncoder) else []
+    with _new_folder(Path(folder)) as path:
+        if to == "ems-fast":
+            write_model(model, path)
+            card = model_card(model.config, run=run, licence=licence, notes=notes)
+        elif to == "onnx":
+            onnx.write_onnx(model, path, int8=int8)
+            notes += onnx.INT8_NOTES if int8 else []
+            card = model_card(
+                model.config, run=run, licence=licence, library="onnx", use=onnx.USE, notes=notes
+            )
+        else:
+            sentence_transformers.write_sentence_transformers(model, path)
+            card = model_card(
+                model.config,
+                run=run,
+                licence=licence,
+                library="sentence-transformers",
+                use=sentence_transformers.USE,
+                notes=[*notes, *sentence_transformers.NOTES],
+            )
+        write_card(path, card)
+    return Path(folder)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends well."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"folder: {folder} exists and is not empty; choose another")
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"folder: {folder} cannot be made ({error.strerror})") from error
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(f"folder: {folder} cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,167 @@
+"""The encoder as an ONNX graph: token ids in, sentence embeddings out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ems_fast.config import ModelConfig
+from ems_fast.encoding import SentenceEncoder
+from ems_fast.errors import InputError
+from ems_fast.exporting.fast_tokenizer import fast_tokenizer
+from ems_fast.model import Encoder, Layer
+
+OPSET = 18
+USE = """\
+```python
+import numpy as np
+import onnxruntime
+import tokenizers
+
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_padding(pad_id=0)
+session = onnxruntime.InferenceSession("model.onnx")
+
+batch = tokenizer.encode_batch(["Good morning!"])
+vectors = session.run(
+    ["sentence_embedding"],
+    {
+        "input_ids": np.array([sentence.ids for sentence in batch]),
+        "attention_mask": np.array([sentence.attention_mask for sentence in batch]),
+    },
+)[0]  # float32 [1, {width}]
+```"""
+INT8_NOTES = [
+    "Weights are integers of 8 bits: vectors differ from those of the float32 model, and somewhat "
+    "with the sentences of a batch.",
+]
+
+
+class PaddedEncoder(nn.Module):
+    """The encoder on padded sentences, in operations that every runtime has.
+
+    Args:
+        encoder: whose weights it uses.
+        config: its sizes.
+    """
+
+    def __init__(self, encoder: Encoder, config: ModelConfig):
+        super().__init__()
+        self.encoder = encoder
+        self.heads = config.heads
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed B sentences.
+
+        Args:
+            input_ids: int64 [B, T].
+            attention_mask: int64 [B, T]; 1 for a token, 0 for padding, which is at the end.
+
+        Returns:
+            [B, D]; zero for a sentence without a token.
+        """
+        B, T = input_ids.shape
+        kept = attention_mask.to(torch.float32)
+        bias = ((1.0 - kept) * -1e9)[:, None, None, :]  # (B, 1, 1, T)
+        positions = self.encoder.positions.weight[1 : T + 1]
+        x = self.encoder.norm(self.encoder.tokens(input_ids) + positions)
+        for layer in self.encoder.layers:
+            assert isinstance(layer, Layer)
+            qkv = layer.attention.qkv(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, T, D/H)
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
+            attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, -1)
+            x = layer.attention_norm(x + layer.attention.out(attended))
+            x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
+        kept = kept[:, :, None]
+        mean: Tensor = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+        return mean
+
+
+def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) -> None:
+    """Write ``model.onnx``, ``tokenizer.json`` and ``tokenizer.model``.
+
+    Args:
+        encoder: any.
+        folder: exists.
+        int8: quantise the weights to 8 bits; activations are quantised as they come.
+
+    Raises:
+        InputError: a package of the extra ``export`` is not installed.
+    """
+    _require("onnx", "onnxscript", *(["onnxruntime"] if int8 else []))
+    path = folder / "model.onnx"
+    tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
+    (folder / "tokenizer.json").write_text(
+        json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8"
+    )
+    (folder / "tokenizer.model").write_bytes(encoder.tokenizer.model)
+    _write_graph(encoder, path)
+    if int8:
+        _quantise(path)
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise InputError(
+                f"to: 'onnx' needs the package {package}, which is not installed; "
+                "pip install 'ems-fast[export]'"
+            ) from error
+
+
+def _write_graph(encoder: SentenceEncoder, path: Path) -> None:
+    device = next(encoder.module.parameters()).device
+    module = PaddedEncoder(encoder.module, encoder.config).eval()
+    # No size of the example may be 0 or 1, which would be taken for constants.
+    T = min(3, encoder.config.max_tokens)
+    example = torch.ones(2, T, dtype=torch.int64, device=device)
+    batch = torch.export.Dim("batch", min=1)
+    tokens = torch.export.Dim("tokens", min=1, max=encoder.config.max_tokens)
+    shape = {0: batch, 1: tokens}
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (example, example.clone()),  # one tensor given twice would be one input
+            input_names=["input_ids", "attention_mask"],
+            output_names=["sentence_embedding"],
+            dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path, external_data=False)
+
+
+def _quantise(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    whole = path.with_name("float32.onnx")
+    path.rename(whole)
+    with _quiet():
+        quantize_dynamic(whole, path, weight_type=QuantType.QInt8, per_channel=True)
+    whole.unlink()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' remarks about themselves."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,31 @@
+"""An encoder as a folder that `ems_fast.load` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ems_fast.encoding import SentenceEncoder
+from ems_fast.errors import InputError
+from ems_fast.released_encoder import ReleasedEncoder
+from ems_fast.released_text import preprocess_released
+from ems_fast.run_folder import RunFolder, model_section
+
+
+def write_model(encoder: SentenceEncoder, path: Path) -> None:
+    """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only.
+
+    Raises:
+        InputError: the encoder's preprocessing is a function of the caller's, which no file holds.
+    """
+    sections = {"model": model_section(encoder.config)}
+    if isinstance(encoder, ReleasedEncoder):
+        if encoder.preprocessing is not preprocess_released:
+            raise InputError(
+                "encoder: its preprocessing is a function, which cannot be saved; load it with "
+                "preprocessing=None, and apply the function before encoding"
+            )
+        sections["text"] = {"preprocessing": "released"}
+    folder = RunFolder(path)
+    folder.write_config(sections)
+    folder.tokenizer.write_bytes(encoder.tokenizer.model)
+    folder.write_weights({f"encoder.{k}": v for k, v in encoder.module.state_dict().items()})
