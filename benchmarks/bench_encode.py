@@ -51,7 +51,8 @@ def lines() -> list[str]:
             stream = zstandard.ZstdDecompressor().stream_reader(file)
             text = io.TextIOWrapper(stream, encoding="utf-8")
             found += [next(text).split("\t")[i % 2] for i in range(3000)]
-    return found
+    # What one of the two cuts is no comparison.
+    return [line for line in found if len(line) < 100]
 
 
 @pytest.fixture(scope="module")
