@@ -2,9 +2,11 @@
 
 from importlib.metadata import version as _version
 
+from ems_fast.bulk_encoding import EncodedFile, encode_file
 from ems_fast.config import ModelConfig
 from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
 from ems_fast.diagnosis import Backend, backends
+from ems_fast.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding import EncodingWarning, SentenceEncoder, load
 from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.evaluation import (
@@ -29,7 +31,9 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Embeddings",
     "EmsError",
+    "EncodedFile",
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
@@ -44,6 +48,7 @@ __all__ = [
     "Tsv",
     "backends",
     "contrastive_loss",
+    "encode_file",
     "evaluate",
     "evaluate_classification",
     "evaluate_folders",
@@ -55,6 +60,7 @@ __all__ = [
     "load",
     "load_released",
     "mine",
+    "open_embeddings",
     "prepare",
     "read_eval_sets",
     "score_pairs",

@@ -12,11 +12,13 @@ import ems_fast
 from ems_fast import commands
 from ems_fast.config import PRESETS
 from ems_fast.distributed import RANK_TIMEOUT_MINUTES
+from ems_fast.encoding import Dtype, OnOverlong
 from ems_fast.errors import EmsError
 from ems_fast.evaluation import TASKS, Split
 from ems_fast.exporting import Target
 from ems_fast.margin import MARGINS
 from ems_fast.model_card import UNKNOWN_LICENCE
+from ems_fast.neighbors import INDEXES
 from ems_fast.training.options import option_fields
 
 EXIT_ERROR = 2
@@ -148,11 +150,23 @@ def _add_margin(parser: argparse.ArgumentParser) -> None:
 
 def _encode(subparsers: Any) -> None:
     parser = _command(subparsers, "encode", commands.encode)
-    parser.add_argument("source", type=Path, help="text file, one sentence a line")
-    parser.add_argument("output", type=Path, help="float32 array [sentences, D] in .npy format")
+    parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
+    # SUPPRESS: the one that is not given must not overwrite the other.
+    parser.add_argument("output", nargs="?", type=Path, default=argparse.SUPPRESS,
+                        help="float32 array [sentences, D] in .npy format")  # fmt: skip
+    parser.add_argument("--output", dest="output", type=Path, metavar="OUTPUT",
+                        default=argparse.SUPPRESS, help="the same, as an option")  # fmt: skip
     _add_model(parser)
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="float32",
+                        help="what to compute in; the vectors are float32")  # fmt: skip
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens of a batch")
+    parser.add_argument("--on-overlong", choices=get_args(OnOverlong), default="truncate",
+                        help="what to do with a line longer than the model reads")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="processes; on a CPU they share the threads")  # fmt: skip
+    parser.add_argument("--devices", nargs="+", metavar="DEVICE",
+                        help="one process on each of these, such as cuda:0 cuda:1")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -194,6 +208,8 @@ def _mine(subparsers: Any) -> None:
     parser = _command(subparsers, "mine", commands.mine)
     _add_two_files(parser)
     parser.add_argument("--threshold", type=float, help="leave out pairs with a lower score")
+    parser.add_argument("--index", choices=INDEXES, default="exact",
+                        help="faiss (an extra) is for beyond a million lines")  # fmt: skip
 
 
 def _score(subparsers: Any) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
+import torch
 
 import ems_fast
 from ems_fast import demo as demo_run
 from ems_fast import diagnosis
 from ems_fast.atomic import replacing
-from ems_fast.encoding import CHUNK_SENTENCES
+from ems_fast.distributed import launched_ranks
 from ems_fast.errors import InputError
 from ems_fast.report import write_report
 from ems_fast.run_folder import RunFolder
@@ -81,35 +80,35 @@ def train(
 def encode(
     *,
     source: Path,
-    output: Path,
     model: Path,
     device: str | None,
-    normalize: bool,
-    batch_tokens: int,
+    dtype: Any,
     quiet: bool,
+    output: Path | None = None,
+    **options: Any,
 ) -> None:
-    """Embed a file of sentences, one a line."""
-    encoder = ems_fast.load(model, device=device)
-    n = sum(1 for _ in read_lines(source))
-    if n == 0:
-        raise InputError(f"{source}: is empty, expected one sentence a line")
-    lines = read_lines(source)
-    with (
-        replacing(output) as path,
-        tqdm(total=n, unit="sentence", unit_scale=True, disable=quiet) as bar,
-    ):
-        vectors = np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.float32, shape=(n, encoder.dimension)
+    """Embed a file of sentences, one a line; go on where an interrupted call stopped."""
+    if output is None:
+        raise InputError("output: is missing; give the .npy file to write")
+    ranks = launched_ranks()
+    if ranks is not None and device is None and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    encoder = ems_fast.load(model, device=device, dtype=dtype)
+    with warnings.catch_warnings():  # counts are printed instead
+        warnings.simplefilter("ignore", ems_fast.EncodingWarning)
+        done = ems_fast.encode_file(
+            encoder, source, output, shard=ranks, progress=not quiet, **options
         )
-        for start in range(0, n, CHUNK_SENTENCES):
-            chunk = list(islice(lines, CHUNK_SENTENCES))
-            vectors[start : start + len(chunk)] = encoder.encode(
-                chunk, batch_tokens=batch_tokens, normalize=normalize, progress=False
-            )
-            bar.update(len(chunk))
-        vectors.flush()
-        del vectors
-    print(f"{n:,} vectors of width {encoder.dimension} are in {output}.", file=sys.stderr)
+    notes = [f"{done.rows:,} vectors of width {done.dimension} are in {done.path}"]
+    if done.resumed_rows:
+        notes.append(f"{done.resumed_rows:,} of them from an earlier call")
+    if done.empty:
+        notes.append(f"{done.empty:,} zero, for lines without a token")
+    if done.truncated:
+        notes.append(f"{done.truncated:,} of lines cut at {encoder.config.max_tokens} tokens")
+    if done.manifest is not None:
+        notes.append(f"all shards are complete, see {done.manifest}")
+    print("; ".join(notes) + ".", file=sys.stderr)
 
 
 def evaluate(
@@ -150,6 +149,7 @@ def mine(
     k: int,
     margin: Any,
     threshold: float | None,
+    index: Any,
 ) -> None:
     """Find translations of each other in two files of sentences."""
     mined = ems_fast.mine(
@@ -159,6 +159,7 @@ def mine(
         k=k,
         margin=margin,
         threshold=threshold,
+        index=index,
     )
     mined.to_tsv(output)
     print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)

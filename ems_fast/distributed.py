@@ -80,6 +80,13 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
+def launched_ranks() -> tuple[int, int] | None:
+    """(rank, world) that ``torchrun`` gave this process; None if it was not started by it."""
+    if "RANK" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 @contextmanager
 def process_group(
     device: str | torch.device | None, *, timeout_minutes: float = RANK_TIMEOUT_MINUTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 import numpy as np
@@ -21,16 +21,23 @@ class Encodes(Protocol):
         ...
 
 
-def check_sentences(name: str, sentences: Sequence[str]) -> None:
-    """Raise `InputError` unless `sentences` is a non-empty sequence of strings.
+def check_sentences(name: str, sentences: Sequence[str], *, allow_empty: bool = False) -> None:
+    """Raise `InputError` unless `sentences` is a sequence of strings.
 
     Args:
         name: the argument's name, for the message.
         sentences: what the caller was given.
+        allow_empty: no sentence at all is fine too.
     """
     if isinstance(sentences, str):
         raise InputError(f"{name}: got one string, expected a list of sentences")
-    if len(sentences) == 0:
+    if isinstance(sentences, bytes | Mapping | Set) or not (
+        hasattr(sentences, "__len__") and hasattr(sentences, "__getitem__")
+    ):
+        raise InputError(
+            f"{name}: got an object of type {type(sentences).__name__}, expected a list of strings"
+        )
+    if len(sentences) == 0 and not allow_empty:
         raise InputError(f"{name}: got no sentences, expected at least one")
     for index, sentence in enumerate(sentences):
         if not isinstance(sentence, str):

@@ -17,9 +17,11 @@ from ems_fast.errors import InputError
 from ems_fast.margin import Margin, check_margin, margin_scores
 from ems_fast.neighbors import (
     MEMORY_BYTES,
+    Index,
     Neighbors,
     Vectors,
     blocks,
+    check_index,
     check_k,
     check_pair,
     check_pairs,
@@ -105,6 +107,7 @@ def mine(
     strategy: Strategy = "max",
     memory_bytes: int = MEMORY_BYTES,
     device: torch.device | str = "cpu",
+    index: Index = "exact",
 ) -> Mining:
     """Find translations between two collections (Artetxe & Schwenk, 2019).
 
@@ -126,11 +129,16 @@ def mine(
             ``backward``: each target's candidate.
         memory_bytes: working memory of the search, as in `nearest_both`.
         device: where the search computes its products.
+        index: ``"exact"`` compares all sentences with all; ``"faiss"`` (an extra) finds most of
+            the neighbours, for collections beyond a million, as
+            `ems_fast.approximate.nearest_faiss` describes.
 
     Raises:
-        InputError: not strings, empty, k larger than a side, an unknown margin or strategy.
+        InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
+        BackendError: faiss is asked for and not installed.
     """
     _check_options(margin, strategy, threshold)
+    check_index(index)
     check_sentences("source_sentences", source_sentences)
     check_sentences("target_sentences", target_sentences)
     source_kept = _distinct("source_sentences", source_sentences)
@@ -146,6 +154,7 @@ def mine(
         strategy=strategy,
         memory_bytes=memory_bytes,
         device=device,
+        index=index,
     )
     return Mining(
         np.array(source_kept, dtype=np.int64)[found.source_indices],
@@ -166,11 +175,13 @@ def mine_vectors(
     strategy: Strategy = "max",
     memory_bytes: int = MEMORY_BYTES,
     device: torch.device | str = "cpu",
+    index: Index = "exact",
 ) -> Mining:
     """`mine` for vectors that are already there; every row takes part.
 
     Args:
-        source_vectors: [n, D] of any float dtype, also memory-mapped; need not be normalised.
+        source_vectors: [n, D] of any float dtype, also memory-mapped or as
+            `open_embeddings` gives them; need not be normalised.
         target_vectors: [m, D].
         k: as in `mine`.
         margin: as in `mine`.
@@ -178,14 +189,16 @@ def mine_vectors(
         strategy: as in `mine`.
         memory_bytes: as in `mine`.
         device: as in `mine`.
+        index: as in `mine`.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; options as in `mine`.
     """
     _check_options(margin, strategy, threshold)
+    check_index(index)
     check_pair("source_vectors", source_vectors, "target_vectors", target_vectors)
     forward, backward = nearest_both(
-        source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device
+        source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device, index=index
     )
     source, target, scores = select_pairs(
         *score_candidates(forward, backward, margin), forward, backward, strategy

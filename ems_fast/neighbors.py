@@ -1,20 +1,24 @@
-"""Exact nearest neighbours by cosine, both ways, from one pass of products in bounded memory."""
+"""Nearest neighbours by cosine, both ways, from one pass of products in bounded memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ems_fast.embeddings import Embeddings
 from ems_fast.errors import InputError
 
-# float16, float32 or float64 [n, D]; a memory-mapped array is read block by block.
-Vectors = npt.NDArray[np.floating]
+# float16, float32 or float64 [n, D]; memory-mapped arrays and shards are read block by block.
+Vectors = npt.NDArray[np.floating] | Embeddings
+Index = Literal["exact", "faiss"]
+INDEXES: tuple[str, ...] = get_args(Index)
 
 # Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
 NORM_EPS = 1e-12
@@ -54,6 +58,7 @@ def nearest(
     memory_bytes: int = MEMORY_BYTES,
     device: torch.device | str = "cpu",
     names: tuple[str, str] = ("queries", "items"),
+    index: Index = "exact",
 ) -> Neighbors:
     """Find the k items with the highest cosine for each query.
 
@@ -64,10 +69,19 @@ def nearest(
         memory_bytes: working memory beside the inputs and the result, as in `nearest_both`.
         device: where the products are computed.
         names: what messages call the two.
+        index: ``"exact"`` compares all with all; ``"faiss"`` searches an approximate index, as
+            `ems_fast.approximate.nearest_faiss` describes it, on the CPU.
 
     Raises:
-        InputError: vectors that are empty, not finite or of different widths; k out of range.
+        InputError: vectors that are empty, not finite or of different widths; k out of range; an
+            unknown index.
+        BackendError: faiss is asked for and not installed.
     """
+    check_index(index)
+    if index == "faiss":
+        from ems_fast.approximate import nearest_faiss
+
+        return nearest_faiss(queries, items, k, names=names)
     check_pair(names[0], queries, names[1], items)
     check_k(k, names[1], len(items))
     forward, _ = _search(queries, items, names, k, None, memory_bytes, device)
@@ -81,6 +95,7 @@ def nearest_both(
     *,
     memory_bytes: int = MEMORY_BYTES,
     device: torch.device | str = "cpu",
+    index: Index = "exact",
 ) -> tuple[Neighbors, Neighbors]:
     """Find the k nearest targets of each source and the k nearest sources of each target.
 
@@ -95,21 +110,36 @@ def nearest_both(
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
         device: where the products are computed.
+        index: as in `nearest`; ``"faiss"`` makes an index of each side in turn.
 
     Returns:
         The neighbours of the source vectors (rows of `target_vectors`), and those of the target
         vectors (rows of `source_vectors`).
 
     Raises:
-        InputError: vectors that are empty, not finite or of different widths; k out of range.
+        InputError: vectors that are empty, not finite or of different widths; k out of range; an
+            unknown index.
+        BackendError: faiss is asked for and not installed.
     """
+    check_index(index)
     names = ("source_vectors", "target_vectors")
     check_pair(names[0], source_vectors, names[1], target_vectors)
     check_k(k, "source vectors", len(source_vectors))
     check_k(k, "target vectors", len(target_vectors))
+    if index == "faiss":
+        forward = nearest(source_vectors, target_vectors, k, names=names, index=index)
+        return forward, nearest(
+            target_vectors, source_vectors, k, names=(names[1], names[0]), index=index
+        )
     forward, backward = _search(source_vectors, target_vectors, names, k, k, memory_bytes, device)
     assert backward is not None
     return forward, backward
+
+
+def check_index(index: str) -> None:
+    """Raise `InputError` unless `index` is one of `INDEXES`."""
+    if index not in INDEXES:
+        raise InputError(f"index: got {index!r}, expected one of {', '.join(map(repr, INDEXES))}")
 
 
 def check_k(k: int, name: str, count: int | None = None) -> None:
@@ -125,7 +155,7 @@ def check_k(k: int, name: str, count: int | None = None) -> None:
 
 def check_vectors(name: str, vectors: Vectors) -> None:
     """Raise `InputError` unless `vectors` is a non-empty float array [n, D]."""
-    if not isinstance(vectors, np.ndarray):
+    if not isinstance(vectors, np.ndarray | Embeddings):
         raise InputError(f"{name}: got a {type(vectors).__name__}, expected a NumPy array [n, D]")
     if not np.issubdtype(vectors.dtype, np.floating):
         raise InputError(f"{name}: got dtype {vectors.dtype}, expected a float array [n, D]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from torch import Tensor
 from ems_fast.config import ModelConfig
 from ems_fast.distributed import resolve_device
 from ems_fast.encodes import check_sentences
-from ems_fast.encoding import SentenceEncoder
+from ems_fast.encoding import OnOverlong, SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.model import Encoder
 from ems_fast.released import state_from_released
@@ -40,6 +40,8 @@ class ReleasedEncoder(SentenceEncoder):
         preprocessing: makes the text for the tokenizer.
     """
 
+    reads_raw_text = False
+
     def __init__(
         self,
         encoder: Encoder,
@@ -51,21 +53,55 @@ class ReleasedEncoder(SentenceEncoder):
         super().__init__(encoder, tokenizer, config, device)
         self.preprocessing = preprocessing
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, state = super().__reduce__()
+        return rebuild, (*state, self.preprocessing)
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["numpy"] = ...,
+        progress: bool | None = ...,
+        language: str | None = ...,
+    ) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["torch"],
+        progress: bool | None = ...,
+        language: str | None = ...,
+    ) -> Tensor: ...
+
     def encode(
         self,
         sentences: Sequence[str],
         *,
         batch_tokens: int = 4096,
         normalize: bool = False,
+        on_overlong: OnOverlong = "truncate",
+        output: Literal["numpy", "torch"] = "numpy",
         progress: bool | None = None,
         language: str | None = None,
-    ) -> npt.NDArray[np.float32]:
+    ) -> npt.NDArray[np.float32] | Tensor:
         """Embed n sentences of one language; see `SentenceEncoder.encode`.
 
         Args:
             sentences: n strings.
             batch_tokens: tokens of a batch.
             normalize: scale the vectors to length 1.
+            on_overlong: ``"truncate"`` or ``"error"``.
+            output: ``"numpy"`` or ``"torch"``.
             progress: show a progress bar; None shows one from 10,000 sentences on.
             language: of the sentences, as an ISO 639 code; the released preprocessing needs it.
 
@@ -75,14 +111,16 @@ class ReleasedEncoder(SentenceEncoder):
         Raises:
             InputError: `sentences` are no strings, or preprocessing lacks a language or a tool.
         """
-        if isinstance(sentences, str) or len(sentences):
-            check_sentences("sentences", sentences)
-        return super().encode(
+        check_sentences("sentences", sentences, allow_empty=True)
+        vectors: npt.NDArray[np.float32] | Tensor = super().encode(
             self.preprocessing(sentences, language),
             batch_tokens=batch_tokens,
             normalize=normalize,
+            on_overlong=on_overlong,
+            output=output,
             progress=progress,
         )
+        return vectors
 
 
 def load_released(

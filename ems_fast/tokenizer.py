@@ -39,6 +39,9 @@ class Tokenizer:
                 f"{name}: has pad id {pad} and unk id {unk}, expected {PAD_ID} and {UNK_ID}"
             )
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes]]:
+        return Tokenizer, (self._model,)
+
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
         """Load a ``.model`` file.

@@ -89,7 +89,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["train", "nowhere.tsv", "--output", "out", "--quiet"], "nowhere.tsv"),
         (["train", "--output", "out", "--quiet"], "corpora: got None"),
-        (["encode", "nowhere.txt", "out.npy", "--model", "RUN"], "nowhere.txt: cannot be opened"),
+        (["encode", "nowhere.txt", "out.npy", "--model", "RUN"], "nowhere.txt: cannot be read"),
         (
             ["encode", "EMPTY", "out.npy", "--model", "RUN"],
             "is empty, expected one sentence a line",

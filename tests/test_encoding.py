@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic import pairs
 
 import ems_fast
-from ems_fast import EncodingWarning, InputError, SentenceEncoder
+from ems_fast import EncodingWarning, InputError, SentenceEncoder, encoding
+from ems_fast.encoding import Dtype
 from ems_fast.tokenizer import Tokenizer
 
 
@@ -92,11 +96,90 @@ def test_encoding_does_not_change_its_input(encoder: SentenceEncoder) -> None:
         ("one string", "sentences: got one string, expected a list"),
         (["a", None], "sentences: item 1 is of type NoneType, expected a string"),
         ([b"bytes"], "sentences: item 0 is of type bytes"),
+        (["a", "b", 3], "sentences: item 2 is of type int"),
+        (b"bytes", "sentences: got an object of type bytes, expected a list of strings"),
+        (None, "sentences: got an object of type NoneType"),
+        ({"a": "b"}, "sentences: got an object of type dict"),
+        (iter(["a"]), "sentences: got an object of type list_iterator"),
+        (["a", "half \ud83d"], "sentences: item 1: holds half of a surrogate pair"),
     ],
 )
 def test_not_sentences(encoder: SentenceEncoder, sentences: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         encoder.encode(sentences)  # type: ignore[arg-type]
+
+
+def test_overlong_sentences_can_be_an_error(encoder: SentenceEncoder) -> None:
+    with pytest.raises(InputError, match=r"sentences: item 1: has \d+ tokens, but the model reads"):
+        encoder.encode(["bade", "bade gi " * 500], on_overlong="error")
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_output_as_a_tensor(encoder: SentenceEncoder, normalize: bool) -> None:
+    sentences = ["bade gi", "de"]
+    vectors = encoder.encode(sentences, output="torch", normalize=normalize)
+    assert vectors.dtype == torch.float32
+    assert vectors.device == encoder.device
+    assert np.array_equal(vectors.numpy(), encoder.encode(sentences, normalize=normalize))
+    scale = torch.ones((), requires_grad=True)
+    (vectors * scale).sum().backward()  # what users train on top of it
+
+
+def test_sequences_that_are_no_lists(encoder: SentenceEncoder) -> None:
+    sentences = ["bade gi", "de", "gi"]
+    expected = encoder.encode(sentences)
+    assert np.array_equal(encoder.encode(tuple(sentences)), expected)
+    assert np.array_equal(encoder.encode(np.array(sentences)), expected)  # type: ignore[call-overload]
+
+
+def test_many_chunks(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = [word for pair in pairs("de", 20) for word in pair]
+    expected = encoder.encode(sentences)
+    monkeypatch.setattr(encoding, "CHUNK_SENTENCES", 7)
+    np.testing.assert_allclose(encoder.encode(sentences), expected, rtol=0, atol=1e-6)
+
+
+def test_bfloat16_is_close(run: Path, encoder: SentenceEncoder) -> None:
+    sentences = [sentence for pair in pairs("de", 20) for sentence in pair]
+    rounded = ems_fast.load(run, device="cpu", dtype="bfloat16")
+    assert rounded.dtype == torch.bfloat16
+    a = encoder.encode(sentences, normalize=True)
+    b = rounded.encode(sentences, normalize=True)
+    assert b.dtype == np.float32
+    assert (a * b).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [("int3", "dtype: got 'int3', expected one of"), ("float16", "'float16' is for GPUs")],
+)
+def test_bad_dtype(run: Path, dtype: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ems_fast.load(run, device="cpu", dtype=dtype)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pickling(run: Path, dtype: Dtype) -> None:
+    encoder = ems_fast.load(run, device="cpu", dtype=dtype)
+    copy = pickle.loads(pickle.dumps(encoder))
+    assert np.array_equal(copy.encode(["bade gi"]), encoder.encode(["bade gi"]))
+    assert copy.fingerprint() == encoder.fingerprint()
+    assert copy.languages == encoder.languages
+
+
+def test_the_fingerprint_tells_models_apart(run: Path, encoder: SentenceEncoder) -> None:
+    other = ems_fast.load(run, device="cpu")
+    assert other.fingerprint() == encoder.fingerprint()
+    with torch.no_grad():
+        other.module.norm.weight[0] += 1
+    assert other.fingerprint() != encoder.fingerprint()
+
+
+def test_bad_options(encoder: SentenceEncoder) -> None:
+    with pytest.raises(InputError, match="output: got 'list'"):
+        encoder.encode(["a"], output="list")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="on_overlong: got 'drop'"):
+        encoder.encode(["a"], on_overlong="drop")  # type: ignore[call-overload]
 
 
 def test_bad_batch_tokens(encoder: SentenceEncoder) -> None:

@@ -1,0 +1,129 @@
+"""Encoding real sentences: ems-fast against sentence-transformers with the same model.
+
+    pytest benchmarks/bench_encode.py --benchmark-enable -s
+
+The model is exported to sentence-transformers, so both compute the same vectors; that is checked
+first. Weights are random, which does not change the time; sizes are those of the preset `mini`.
+sentence-transformers sorts by length and pads, with batches of 32 (its default) or 128 sentences.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zstandard
+
+import ems_fast
+from ems_fast import SentenceEncoder
+from ems_fast.config import preset
+from ems_fast.corpus.tokenizer_training import train_tokenizer
+from ems_fast.model import Encoder
+
+TRAIN = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "train"
+LANGUAGES = ("de", "fr", "ja", "ru")
+N = 2000
+ROUNDS = 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    """Sentences of five languages, as many of each."""
+    if not TRAIN.is_dir():
+        pytest.skip(f"needs the parallel text in {TRAIN}")
+    found = []
+    for language in LANGUAGES:
+        with (TRAIN / f"{language}.tsv.zst").open("rb") as file:
+            stream = zstandard.ZstdDecompressor().stream_reader(file)
+            text = io.TextIOWrapper(stream, encoding="utf-8")
+            found += [next(text).split("\t")[i % 2] for i in range(3000)]
+    # What one of the two cuts is no comparison.
+    return [line for line in found if len(line) < 100]
+
+
+@pytest.fixture(scope="module")
+def sentences(lines) -> list[str]:
+    return [lines[i] for i in np.random.default_rng(0).permutation(len(lines))[:N]]
+
+
+@pytest.fixture(scope="module")
+def encoder(lines) -> SentenceEncoder:
+    tokenizer = train_tokenizer(lines, vocab_size=8000)
+    config = preset("mini", vocab_size=tokenizer.vocab_size)
+    torch.manual_seed(0)
+    return SentenceEncoder(Encoder(config), tokenizer, config, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def bfloat16(encoder) -> SentenceEncoder:
+    module = Encoder(encoder.config)
+    module.load_state_dict(encoder.module.state_dict())
+    return SentenceEncoder(
+        module, encoder.tokenizer, encoder.config, torch.device("cpu"), torch.bfloat16
+    )
+
+
+@pytest.fixture(scope="module")
+def baseline(encoder, tmp_path_factory):
+    module = pytest.importorskip("sentence_transformers")
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    ems_fast.export(encoder, folder, to="sentence-transformers")
+    return module.SentenceTransformer(str(folder), device="cpu")
+
+
+def seconds(call: Callable[..., object], *arguments: object, **options: object) -> float:
+    start = time.perf_counter()
+    call(*arguments, **options)
+    return time.perf_counter() - start
+
+
+def test_ems_fast(benchmark, encoder, sentences):
+    benchmark.pedantic(encoder.encode, (sentences,), rounds=ROUNDS, warmup_rounds=1)
+
+
+def test_ems_fast_bfloat16(benchmark, bfloat16, sentences):
+    benchmark.pedantic(bfloat16.encode, (sentences,), rounds=ROUNDS, warmup_rounds=1)
+
+
+def test_tokenizer_alone(benchmark, encoder, sentences):
+    benchmark.pedantic(encoder.tokenizer.encode_packed, (sentences,), rounds=ROUNDS)
+
+
+def test_sentence_transformers(benchmark, baseline, sentences):
+    benchmark.pedantic(baseline.encode, (sentences,), rounds=ROUNDS, warmup_rounds=1)
+
+
+def test_against_sentence_transformers(encoder, bfloat16, baseline, sentences):
+    expected = baseline.encode(sentences)
+    error = np.abs(encoder.encode(sentences) - expected).max() / np.abs(expected).max()
+    assert error < 1e-4
+    calls = {
+        "sentence-transformers, batches of 32": (baseline.encode, {"batch_size": 32}),
+        "sentence-transformers, batches of 128": (baseline.encode, {"batch_size": 128}),
+        "ems-fast float32": (encoder.encode, {}),
+        "ems-fast bfloat16": (bfloat16.encode, {}),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):  # interleaved, so that a busy machine slows all
+        for name, (call, options) in calls.items():
+            times[name].append(seconds(call, sentences, **options))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    first = medians["sentence-transformers, batches of 32"]
+    print(f"\n{N} sentences, relative error of float32 {error:.1e}")
+    for name, median in medians.items():
+        print(f"{name:40} {N / median:8.0f} sentences/s, ratio {first / median:5.2f}")
+    assert medians["ems-fast float32"] < first
