@@ -22,11 +22,11 @@ test-slow: $(VENV)/installed
 
 # On a machine with a GPU, in a few minutes: the tests that need one, then the kernels' benchmarks.
 # It uses GPU_PYTHON as it is and downloads nothing: install torch for CUDA, pytest, hypothesis and
-# the wheel (make wheel) there first.
+# the wheel (make wheel) there first. In tests/, since the source tree would hide the wheel.
 GPU_PYTHON ?= python3
 gpu-check:
-	$(GPU_PYTHON) -c "import ems_fast; [print(b) for b in ems_fast.backends() if b.name == 'cuda']"
-	$(GPU_PYTHON) -m pytest -m cuda
+	cd tests && $(GPU_PYTHON) -m ems_fast doctor
+	cd tests && $(GPU_PYTHON) -m pytest -c ../pyproject.toml --rootdir .. -m cuda .
 	$(GPU_PYTHON) benchmarks/bench_gpu.py --output benchmarks/results/gpu.json
 
 bench: $(VENV)/installed

@@ -179,6 +179,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        parser.error(f"--device: got {options.device}, but torch sees no CUDA device here")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     results = []
     for dtype in (torch.bfloat16, torch.float32):

@@ -1,7 +1,7 @@
 """What only a GPU can show; the same kernels run on the CPU in the other test_cuda_*.py.
 
 pytest -m cuda
-compute-sanitizer --tool memcheck python -m pytest -m cuda -k matches    # also: racecheck
+compute-sanitizer --tool memcheck pytest -m cuda -k matches    # also: racecheck, synccheck
 """
 
 from __future__ import annotations
