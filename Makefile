@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
 
-.PHONY: demo test test-slow bench lint wheel train-tatoeba clean
+.PHONY: demo test test-slow gpu-check bench lint wheel train-tatoeba clean
 
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
@@ -19,6 +19,15 @@ test: $(VENV)/tools
 
 test-slow: $(VENV)/tools
 	$(BIN)/pytest -m slow
+
+# On a machine with a GPU, in a few minutes: the tests that need one, then the kernels' benchmarks.
+# It uses GPU_PYTHON as it is and downloads nothing: install torch for CUDA, pytest, hypothesis and
+# the wheel (make wheel) there first. In tests/, since the source tree would hide the wheel.
+GPU_PYTHON ?= python3
+gpu-check:
+	cd tests && $(GPU_PYTHON) -m ems_fast doctor
+	cd tests && $(GPU_PYTHON) -m pytest -c ../pyproject.toml --rootdir .. -m cuda .
+	$(GPU_PYTHON) benchmarks/bench_gpu.py --output benchmarks/results/gpu.json
 
 bench: $(VENV)/tools
 	$(BIN)/pytest benchmarks/bench_*.py --benchmark-enable --benchmark-only -s

@@ -26,8 +26,8 @@ def dense_label_kl_div(hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
 
     The released formulation without its loop over rows.
     """
-    label = torch.zeros(hidden.shape[0], weight.shape[0])
-    label.scatter_add_(1, ids, torch.full(ids.shape, 1 / ids.shape[1]))
+    label = torch.zeros(hidden.shape[0], weight.shape[0], device=hidden.device)
+    label.scatter_add_(1, ids, torch.full(ids.shape, 1 / ids.shape[1], device=hidden.device))
     logits = hidden @ weight.T
     return torch.nn.functional.kl_div(logits.float().log_softmax(1), label, reduction="batchmean")
 

@@ -30,7 +30,7 @@ def plain(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _cross_entropies(scores: Tensor) -> Tensor:
-    target = torch.arange(len(scores))
+    target = torch.arange(len(scores), device=scores.device)
     return (
         functional.cross_entropy(scores, target) + functional.cross_entropy(scores.T, target)
     ) / 2
@@ -48,7 +48,7 @@ def fused(a: Tensor, b: Tensor) -> Tensor:
 
 def fused_masked(a: Tensor, b: Tensor) -> Tensor:
     """The subject with both masks; one pair in a hundred shares its source and its target."""
-    ids = torch.arange(len(b))
+    ids = torch.arange(len(b), device=b.device)
     ids[::100] = 0
     return contrastive_loss(a, b, temperature=TEMPERATURE, source_ids=ids, target_ids=ids)
 

@@ -59,7 +59,7 @@ class Batch:
             return self
         return Batch(
             self.sentences.to(device, non_blocking=True),
-            self.targets.to(device),
+            self.targets.to(device, non_blocking=True),
             self.target_languages.to(device, non_blocking=True),
             self.source_ids.to(device, non_blocking=True),
             self.target_ids.to(device, non_blocking=True),

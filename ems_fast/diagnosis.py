@@ -57,11 +57,19 @@ def _cpu_backends() -> list[Backend]:
 
 
 def _cuda_backend() -> Backend:
-    return Backend(
-        "cuda", False, False,
-        "no CUDA kernels in this build: impl='fused' needs CPU tensors; on a GPU use "
-        "impl='compiled' or 'reference'",
-    )  # fmt: skip
+    problem = native.cuda_import_error()
+    if problem is not None:
+        detail = f"no CUDA kernels: {problem}; on a GPU use impl='compiled' or 'reference'"
+        return Backend("cuda", False, False, detail)
+    compiled = f"CUDA kernels for architectures {native.cuda_architectures()}"
+    if not torch.cuda.is_available():
+        # torch knows better than the kernels whether its tensors can be on a device.
+        reason = native.cuda_problem() or f"torch {torch.__version__} sees none"
+        return Backend("cuda", False, False, f"{compiled}, but no device: {reason}")
+    problem = native.cuda_problem()
+    if problem is not None:
+        return Backend("cuda", False, False, f"{compiled}, which cannot run: {problem}")
+    return Backend("cuda", True, True, f"{compiled}, on {torch.cuda.get_device_name()}")
 
 
 def _torch_backends() -> list[Backend]:

@@ -14,7 +14,7 @@ from ems_fast.distributed import gather_rows
 from ems_fast.errors import InputError
 from ems_fast.model import EMSModel
 from ems_fast.ops import contrastive_loss, xtr_loss
-from ems_fast.ops.impl import FUSED_DEVICES, Impl
+from ems_fast.ops.impl import Impl, fused_runs_on
 from ems_fast.packing import Packed
 
 
@@ -71,7 +71,7 @@ class ObjectiveConfig:
 
     def impl_for(self, device: torch.device) -> Impl:
         """The implementation that runs on `device`."""
-        return self.impl or ("fused" if device.type in FUSED_DEVICES else "reference")
+        return self.impl or ("fused" if fused_runs_on(device) else "reference")
 
 
 class Losses(NamedTuple):

@@ -145,6 +145,7 @@ void bind_xtr(py::module_& m) {
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of ems-fast.";
+  m.attr("cuda_build") = EMS_CUDA_BUILD;  // "built", or why ems_fast._cuda is not
   bind_isa(m);
   bind_bag_of_words(m);
   bind_xtr(m);

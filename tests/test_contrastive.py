@@ -429,7 +429,7 @@ def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
 
 def test_a_device_without_kernels_is_named() -> None:
     x = torch.zeros(2, 3, device="meta")
-    with pytest.raises(BackendError, match="impl='fused' has kernels for cpu tensors, got meta"):
+    with pytest.raises(BackendError, match=r"impl='fused' has kernels for cpu.* tensors, got meta"):
         contrastive_loss(x, x)
 
 

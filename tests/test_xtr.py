@@ -490,5 +490,5 @@ def test_bad_arguments(change: dict[str, object], message: str) -> None:
 
 def test_a_device_without_kernels_is_named() -> None:
     targets = make_targets(4, 9).to("meta")
-    with pytest.raises(BackendError, match="no kernels for device 'meta'"):
+    with pytest.raises(BackendError, match=r"kernels for cpu.* tensors, got meta"):
         xtr_loss(torch.ones(4, 3, device="meta"), torch.ones(9, 3, device="meta"), targets)

@@ -32,9 +32,13 @@ class BagOfWords:
     def __len__(self) -> int:
         return self.indptr.numel() - 1
 
-    def to(self, device: torch.device | str) -> BagOfWords:
-        """The same bags on `device`."""
-        return BagOfWords(self.indptr.to(device), self.indices.to(device), self.weights.to(device))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> BagOfWords:
+        """The same bags on `device`; `non_blocking` copies from pinned memory are asynchronous."""
+        return BagOfWords(
+            self.indptr.to(device, non_blocking=non_blocking),
+            self.indices.to(device, non_blocking=non_blocking),
+            self.weights.to(device, non_blocking=non_blocking),
+        )
 
     @classmethod
     def from_packed(

@@ -12,7 +12,13 @@ from torch import Tensor
 from ems_fast.errors import BackendError, InputError
 from ems_fast.ops.contrastive_fused import contrastive_loss_fused
 from ems_fast.ops.contrastive_reference import contrastive_loss_reference
-from ems_fast.ops.impl import FUSED_DEVICES, Impl, Reduction, check_impl, check_reduction
+from ems_fast.ops.impl import (
+    Impl,
+    Reduction,
+    check_fused_device,
+    check_impl,
+    check_reduction,
+)
 from ems_fast.ops.reduce import reduce_rows
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -65,11 +71,7 @@ def contrastive_loss(
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
     if impl == "fused":
-        if a.device.type not in FUSED_DEVICES:
-            raise BackendError(
-                f"impl='fused' has kernels for cpu tensors, got {a.device.type}: move a and b to "
-                "the cpu, or pass impl='reference' or impl='compiled'"
-            )
+        check_fused_device(a.device)
         losses = contrastive_loss_fused(
             a,
             b,

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import BackendError, InputError
-from ems_fast.ops.contrastive_reference import NORM_EPS
+from ems_fast.ops.contrastive_cpu import CpuKernels
+from ems_fast.ops.contrastive_cuda import CudaKernels
 from ems_fast.ops.gemm import Operand, multiply_transposed
-from ems_fast.ops.native import kernels, num_threads
+from ems_fast.ops.native import runs_on_cuda
 
 # Bytes of a tile, the only buffer that could grow with B · M. Two megabytes stay in the second-
 # level caches of two cores; the matrix products measured 2 % slower with 4 MB.
@@ -25,6 +26,9 @@ TILE_BYTES = 2 << 20
 # A batch whose whole matrix has at most this size is one tile, kept for the backward pass: three
 # products instead of four.
 KEPT_BYTES = 4 << 20
+# The same two for a GPU, where memory is plenty and a launch costs as much as a megabyte's traffic.
+CUDA_TILE_BYTES = 64 << 20
+CUDA_KEPT_BYTES = 64 << 20
 # With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
 # cosine: no running maximum is needed, and one exponential serves rows and columns.
 BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
@@ -32,165 +36,20 @@ BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
 LEAST_COSINE = -2.0
 
 
-class CpuKernels:
-    """The kernels of csrc/contrastive.h over tensors of one dtype, for one pair of inputs.
+def _is_kept(B: int, M: int, like: Tensor) -> bool:
+    limit = CUDA_KEPT_BYTES if runs_on_cuda(like.device) else KEPT_BYTES
+    return limit // like.dtype.itemsize >= B * M
 
-    Args:
-        dtype: float32 or float64.
-        offset: row i's positive is column i + offset.
-        B: rows.
-        M: columns.
-        bounded: exponentials are taken relative to cosine 1; `maximum` is not used.
+
+def tile_shape(B: int, M: int, like: Tensor) -> tuple[int, int]:
+    """Rows and columns of the largest tile: all of [B, M] if it is kept, else about 2 : 1.
+
+    `like` has the device and the dtype.
     """
-
-    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int, *, bounded: bool):
-        self._native = kernels()
-        self._suffix = "_f32" if dtype == torch.float32 else "_f64"
-        self._sizes = (offset, B, M)
-        self._bounded = bounded
-        self._threads = num_threads()
-
-    def _kernel(self, name: str) -> Callable[..., Any]:
-        kernel: Callable[..., Any] = getattr(self._native, f"contrastive_{name}{self._suffix}")
-        return kernel
-
-    def _maximum(self, maximum: Tensor) -> int:
-        return 0 if self._bounded else maximum.data_ptr()
-
-    def group_duplicates(self, ids: Tensor | None) -> Tensor | None:
-        """Which columns share an id, int32 [3, M]; None if no two do."""
-        if ids is None:
-            return None
-        ids = ids.contiguous()
-        groups = torch.empty(3, ids.numel(), dtype=torch.int32)
-        found = self._native.contrastive_group_duplicates(
-            groups.data_ptr(), ids.data_ptr(), ids.numel()
-        )
-        return groups if found else None
-
-    def workspace_size(self, rows: int, columns: int) -> int:
-        """Elements that `accumulate` needs beside a tile."""
-        size: int = self._native.contrastive_workspace_size(rows, columns, self._bounded)
-        return size
-
-    def normalise(self, unit: Tensor, inverse_norm: Tensor, x: Tensor) -> None:
-        """Fill unit [R, E] and inverse_norm [R] from x [R, E]."""
-        x = x.contiguous()
-        self._kernel("normalise")(
-            unit.data_ptr(),
-            inverse_norm.data_ptr(),
-            x.data_ptr(),
-            *x.shape,
-            NORM_EPS,
-            self._threads,
-        )
-
-    def accumulate(
-        self,
-        sums: Tensor,
-        maximum: Tensor,
-        positive: Tensor,
-        tile: Tensor,
-        workspace: Tensor,
-        sources: Tensor | None,
-        targets: Tensor | None,
-        row: int,
-        column: int,
-        k: float,
-        keep: bool,
-    ) -> None:
-        """Add the exponentials of tile [R, C], at (row, column), to sums [B + M]."""
-        self._kernel("accumulate")(
-            sums.data_ptr(),
-            self._maximum(maximum),
-            positive.data_ptr(),
-            tile.data_ptr(),
-            workspace.data_ptr(),
-            _address(sources),
-            _address(targets),
-            row,
-            tile.shape[0],
-            column,
-            tile.shape[1],
-            tile.stride(0),
-            *self._sizes,
-            k,
-            keep,
-            self._threads,
-        )
-
-    def finish(self, loss: Tensor, sums: Tensor, maximum: Tensor, k: float) -> None:
-        """Turn the positives' cosines into losses [B], in place."""
-        self._kernel("finish")(
-            loss.data_ptr(), sums.data_ptr(), self._maximum(maximum), *self._sizes, k
-        )
-
-    def weigh(self, weight: Tensor, sums: Tensor, grad_loss: Tensor, k: float) -> None:
-        """What an exponential of each row and column weighs in the gradient, weight [B + M]."""
-        self._kernel("weigh")(
-            weight.data_ptr(), sums.data_ptr(), grad_loss.data_ptr(), *self._sizes, k
-        )
-
-    def gradient(
-        self,
-        gradient: Tensor,
-        tile: Tensor,
-        weight: Tensor,
-        maximum: Tensor,
-        grad_loss: Tensor,
-        sources: Tensor | None,
-        targets: Tensor | None,
-        row: int,
-        column: int,
-        k: float,
-        kept: bool,
-    ) -> None:
-        """Turn tile [R, C], at (row, column), into the gradient of its cosines."""
-        self._kernel("gradient")(
-            gradient.data_ptr(),
-            tile.data_ptr(),
-            weight.data_ptr(),
-            self._maximum(maximum),
-            grad_loss.data_ptr(),
-            _address(sources),
-            _address(targets),
-            row,
-            tile.shape[0],
-            column,
-            tile.shape[1],
-            tile.stride(0),
-            *self._sizes,
-            k,
-            kept,
-            self._threads,
-        )
-
-    def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> float:
-        """Turn the gradient of unit [R, E] into that of x, in place; returns Σ grad · unit."""
-        along: float = self._kernel("normalise_backward")(
-            grad.data_ptr(),
-            unit.data_ptr(),
-            inverse_norm.data_ptr(),
-            *grad.shape,
-            NORM_EPS,
-            self._threads,
-        )
-        return along
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _is_kept(B: int, M: int, dtype: torch.dtype) -> bool:
-    return KEPT_BYTES // dtype.itemsize >= B * M
-
-
-def tile_shape(B: int, M: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Rows and columns of the largest tile: all of [B, M] if it is kept, else about 2 : 1."""
-    if _is_kept(B, M, dtype):
+    if _is_kept(B, M, like):
         return B, M
-    elements = TILE_BYTES // dtype.itemsize
+    limit = CUDA_TILE_BYTES if runs_on_cuda(like.device) else TILE_BYTES
+    elements = limit // like.dtype.itemsize
     rows = _even_part(B, math.isqrt(2 * elements))
     return rows, _even_part(M, elements // rows)
 
@@ -213,15 +72,28 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, start + size)
 
 
-def _inverse_temperature(temperature: Tensor) -> float:
-    value = temperature.item()
+def _host_value(temperature: Tensor) -> float | None:
+    """The temperature, unless reading it would wait for a device."""
+    return temperature.item() if temperature.device.type == "cpu" else None
+
+
+def _kernels(
+    like: Tensor, temperature: Tensor, offset: int, B: int, M: int
+) -> CpuKernels | CudaKernels:
+    """The kernels for the device and the dtype of `like`."""
+    on_cuda = runs_on_cuda(like.device)
+    value = _host_value(temperature)
+    if value is None and on_cuda:
+        k = temperature.double().reciprocal()
+        return CudaKernels(like.dtype, offset, B, M, k=k, bounded=False)  # maxima suit any value
+    value = temperature.item() if value is None else value
     if not 0 < value < float("inf"):
         raise InputError(f"temperature: got {value}, expected a positive finite number")
-    return 1 / value
-
-
-def _is_bounded(k: float, dtype: torch.dtype) -> bool:
-    return 2 * k <= BOUNDED_SPAN[dtype]
+    bounded = 2 / value <= BOUNDED_SPAN[like.dtype]
+    if on_cuda:
+        k = like.new_full((), 1 / value, dtype=torch.float64)
+        return CudaKernels(like.dtype, offset, B, M, k=k, bounded=bounded)
+    return CpuKernels(like.dtype, offset, B, M, k=1 / value, bounded=bounded)
 
 
 def _forward(
@@ -240,9 +112,7 @@ def _forward(
         1; the tile [B, M] if it is kept, otherwise [0, 0].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
-    k = _inverse_temperature(temperature)
-    bounded = _is_bounded(k, a.dtype)
-    native = CpuKernels(a.dtype, offset, B, M, bounded=bounded)
+    native = _kernels(a, temperature, offset, B, M)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
@@ -254,8 +124,8 @@ def _forward(
     sums = a.new_zeros(B + M, dtype=torch.float64)
     maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
-    rows, columns = tile_shape(B, M, a.dtype)
-    keep = _is_kept(B, M, a.dtype)
+    rows, columns = tile_shape(B, M, a)
+    keep = _is_kept(B, M, a)
     buffer = a.new_empty(rows, _stride(columns))
     workspace = a.new_empty(native.workspace_size(rows, columns))
     for column, last_column in _parts(M, columns):
@@ -264,9 +134,9 @@ def _forward(
             tile = buffer[: last_row - row, : last_column - column]
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
             native.accumulate(
-                sums, maximum, loss, tile, workspace, sources, targets, row, column, k, keep
+                sums, maximum, loss, tile, workspace, sources, targets, row, column, keep
             )
-    native.finish(loss, sums, maximum, k)
+    native.finish(loss, sums, maximum)
     kept = buffer[:, :M] if keep else a.new_empty(0, 0)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
@@ -280,7 +150,7 @@ def _fake_forward(
     offset: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     B, M = a.shape[0], b.shape[0]
-    keep = _is_kept(B, M, a.dtype)
+    keep = _is_kept(B, M, a)
     return (
         a.new_empty(B),
         a.new_empty(a.shape),
@@ -314,13 +184,12 @@ def _gradients(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    k = _inverse_temperature(temperature)
-    native = CpuKernels(unit_a.dtype, offset, B, M, bounded=_is_bounded(k, unit_a.dtype))
+    native = _kernels(unit_a, temperature, offset, B, M)
     # What autograd kept may come back through hooks, with other strides.
     grad_loss, unit_a, unit_b = grad_loss.contiguous(), unit_a.contiguous(), unit_b.contiguous()
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
     weight = unit_a.new_empty(B + M)
-    native.weigh(weight, sums, grad_loss, k)
+    native.weigh(weight, sums, grad_loss)
 
     is_kept = kept.numel() > 0
     # A kept tile has its masked entries out already.
@@ -333,7 +202,7 @@ def _gradients(
         kept = kept if kept.stride(1) == 1 else kept.contiguous()
         buffer = unit_a.new_empty(B, max(kept.stride(0), M))
     else:
-        rows, columns = tile_shape(B, M, unit_a.dtype)
+        rows, columns = tile_shape(B, M, unit_a)
         buffer = unit_a.new_empty(rows, _stride(columns))
     for column, last_column in _parts(M, columns):
         columns_of_b = unit_b[column:last_column]
@@ -354,7 +223,6 @@ def _gradients(
                 targets,
                 row,
                 column,
-                k,
                 is_kept,
             )
             if operand is not None:
@@ -363,12 +231,12 @@ def _gradients(
                 multiply_transposed(grad_b[column:last_column], tile, rows_of_a, add=row > 0)
     if B == 0:
         grad_b.zero_()  # no tile has written to it
-    along = 0.0
+    of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_a:
-        along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+        of_temperature = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
-    return grad_a, grad_b, unit_a.new_full((), -k * along, dtype=torch.float64)
+    return grad_a, grad_b, of_temperature
 
 
 def _fake_gradients(
@@ -442,6 +310,7 @@ _LIBRARY: Any = torch.library.Library("ems_fast", "FRAGMENT")  # type: ignore[no
 def _register(name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> Any:
     _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
     _LIBRARY.impl(name, function, "CPU")
+    _LIBRARY.impl(name, function, "CUDA")
     torch.library.register_fake(f"ems_fast::{name}", fake, lib=_LIBRARY)
     return getattr(torch.ops.ems_fast, name).default
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops import workspace
-from ems_fast.ops.native import has_fast_gemm, kernels, num_threads
+from ems_fast.ops.native import has_fast_gemm, kernels, num_threads, runs_on_cuda
 
 
 def is_native(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether products of this dtype on this device are the project's own."""
-    return dtype == torch.float32 and device.type == "cpu" and has_fast_gemm()
+    on_cpu = device.type == "cpu" and not runs_on_cuda(device)
+    return dtype == torch.float32 and on_cpu and has_fast_gemm()
 
 
 class Operand:

@@ -1,7 +1,8 @@
-"""The compiled extension: loaded once, with the reason kept when it cannot be."""
+"""The compiled extensions: loaded once, with the reason kept when one cannot be."""
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 
 # torch first: its libgomp.so.1 must be the one the kernels bind to, so that both share one pool.
@@ -18,6 +19,17 @@ try:
 except ImportError as error:
     _kernels = None
     _import_error = str(error)
+
+_cuda: ModuleType | None
+_cuda_import_error: str | None
+try:
+    from ems_fast import _cuda  # type: ignore[attr-defined,no-redef]
+
+    _cuda_import_error = None
+except ImportError as error:
+    _cuda = None
+    build = getattr(_kernels, "cuda_build", "built")
+    _cuda_import_error = str(error) if build == "built" else build
 
 
 def kernels() -> ModuleType:
@@ -37,6 +49,77 @@ def kernels() -> ModuleType:
 def import_error() -> str | None:
     """Why the compiled kernels are missing, or None if they are there."""
     return _import_error
+
+
+def cuda_import_error() -> str | None:
+    """Why the CUDA kernels are missing, or None if they are there (a device may still not be)."""
+    return _cuda_import_error
+
+
+def cuda_architectures() -> str:
+    """What the CUDA kernels were compiled for, for example "80 90 120": 12.0 is the newest."""
+    return "" if _cuda is None else str(_cuda.architectures)
+
+
+def cuda_kernels() -> ModuleType:
+    """The CUDA kernels.
+
+    Raises:
+        BackendError: they are missing, or cannot run here; the message says why and what to do.
+    """
+    problem = cuda_problem()
+    if _cuda is None or problem is not None:
+        raise BackendError(
+            f"impl='fused' on a GPU needs the CUDA kernels of ems-fast, which cannot run: "
+            f"{problem}; pass impl='compiled' or impl='reference'"
+        )
+    return _cuda
+
+
+def cuda_problem() -> str | None:
+    """Why the CUDA kernels cannot run here, or None if they can. Looks for a device once."""
+    return _cuda_import_error if _cuda is None else _device_problem(_cuda)
+
+
+@functools.cache
+def _device_problem(cuda: ModuleType) -> str | None:
+    count, problem = cuda.device_count()
+    return None if count else problem or "there is no device"
+
+
+# Types of the devices whose tensors go to the CUDA kernels. Tests add the CPU, with a _cuda that is
+# the kernels' source compiled for it.
+_cuda_device_types = frozenset({"cuda"})
+
+
+def runs_on_cuda(device: torch.device) -> bool:
+    """Whether tensors on `device` go to the CUDA kernels."""
+    return device.type in _cuda_device_types
+
+
+class CudaQueue:
+    """Torch's current stream on a device, on which the CUDA kernels are queued.
+
+    Args:
+        device: a CUDA device; the CPU in tests.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._kernels = cuda_kernels()
+        self._on_gpu = device.type == "cuda"
+        self._where = (0, 0)
+        if self._on_gpu:
+            stream = torch.cuda.current_stream(device)
+            self._where = (stream.device_index, stream.cuda_stream)
+
+    def run(self, name: str, *arguments: object) -> None:
+        """Queue the kernel `name`; nothing waits for it."""
+        kernel = getattr(self._kernels, name)
+        if self._on_gpu and torch.cuda.current_device() != self._where[0]:
+            with torch.cuda.device(self._where[0]):
+                kernel(*arguments, *self._where)
+        else:
+            kernel(*arguments, *self._where)
 
 
 def num_threads() -> int:

@@ -28,19 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError, InputError
+from ems_fast.errors import InputError
 from ems_fast.ops import workspace, xtr_products
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.gemm import Operand
-from ems_fast.ops.impl import FUSED_DEVICES
-from ems_fast.ops.native import kernels
-from ems_fast.ops.xtr_products import (
-    DTYPES,
-    Products,
-    computed_dtype,
-    products_of,
-    sum_dtype,
-)
+from ems_fast.ops.impl import check_fused_device
+from ems_fast.ops.native import kernels, runs_on_cuda
+from ems_fast.ops.xtr_products import DTYPES, Products, products_of, sum_dtype
+from ems_fast.ops.xtr_targets import targets_of
 
 # Above this share of all entries, sparse products lose to dense ones.
 FILTER_DENSITY = 0.04
@@ -91,33 +86,28 @@ def xtr_forward(
         filter's n entries, sorted by word: words, rows and probabilities [capacity]; n [1], −1
         where the exact gradient is needed.
     """
-    BagOfWords(indptr, indices, q).check(weight.shape[0])
-    k, p = kernels(), products_of(hidden, weight, dtype)
+    # On a GPU reading them would wait for it, and the kernels stay in bounds by themselves.
+    if not runs_on_cuda(hidden.device):
+        BagOfWords(indptr, indices, q).check(weight.shape[0])
+    p = products_of(hidden, weight, dtype)
+    targets = targets_of(indptr, indices, q, p)
     B, D, V = p.B, p.D, p.V
-    indptr, indices, q = indptr.contiguous(), indices.contiguous(), q.contiguous()
     bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
-    sizes = _saved_sizes(B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes)
-    R, n_chunks, capacity = sizes
+    R, n_chunks, capacity = _saved_sizes(
+        hidden, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
+    )
     kept = workspace.empty((R, B), p.dtype, p.device)
     scratch = p.scratch(p.dtype, B if R < V else 0)
-    shifts = torch.empty((n_chunks, B), dtype=p.sum_dtype)
+    shifts = torch.empty((n_chunks, B), dtype=p.sum_dtype, device=p.device)
     words = workspace.empty((capacity,), torch.int32, p.device)
     rows = workspace.empty((capacity,), torch.int32, p.device)
     values = workspace.empty((capacity,), p.sum_dtype, p.device)
 
-    gathered = torch.empty((B, D), dtype=p.sum_dtype)  # q W
-    mass = torch.empty(B, dtype=torch.float64)
-    entropy = torch.empty(B, dtype=torch.float64)
-    k.xtr_gather(
-        gathered.data_ptr(), mass.data_ptr(), entropy.data_ptr(), indptr.data_ptr(),
-        indices.data_ptr(), q.data_ptr(), p.weight.data_ptr(), DTYPES[weight.dtype], B, D,
-        p.threads,
-    )  # fmt: skip
-
-    shift = torch.full((B,), -torch.inf, dtype=p.sum_dtype)
-    total = torch.zeros(B, dtype=torch.float64)
-    rescale = torch.empty(B, dtype=p.sum_dtype)
-    dense = torch.zeros((B, D) if need_hidden else (0, D), dtype=p.sum_dtype)  # eᵀ W
+    gathered, mass, entropy = targets.gather()
+    shift = torch.full((B,), -torch.inf, dtype=p.sum_dtype, device=p.device)
+    total = torch.zeros(B, dtype=torch.float64, device=p.device)
+    rescale = torch.empty_like(shift)
+    dense = shift.new_zeros((B, D) if need_hidden else (0, D))  # eᵀ W
     chunks = p.chunks() if B else []
     n, collected = (0, len(chunks)) if capacity else (-1, 0)  # Chunks that were only collected.
     with torch.autocast(p.device.type, enabled=False):
@@ -131,7 +121,7 @@ def xtr_forward(
             if n >= 0:
                 # The sum only grows: whoever fails this test would fail the final one.
                 threshold = (total * gradient_filter).to(p.sum_dtype)
-                n = k.xtr_collect(
+                n = kernels().xtr_collect(
                     words.data_ptr(), rows.data_ptr(), values.data_ptr(), e.data_ptr(),
                     threshold.data_ptr(), DTYPES[p.dtype], n, capacity, begin, end - begin, B,
                     p.threads,
@@ -160,7 +150,7 @@ def xtr_forward(
         n = _finish_filter(p, words, rows, values, n, shifts, logsumexp, gradient_filter)
         if need_hidden:
             wordptr = _wordptr(words[:n], V)
-            k.xtr_gather_by_word(
+            kernels().xtr_gather_by_word(
                 dense.data_ptr(), wordptr.data_ptr(), rows.data_ptr(), values.data_ptr(),
                 p.weight.data_ptr(), DTYPES[weight.dtype], V, D, p.threads,
             )  # fmt: skip
@@ -173,17 +163,16 @@ def xtr_forward(
         dense.mul_(scale[:, None].to(p.sum_dtype)).sub_(gathered)
     dot = gathered.mul_(p.hidden_sum).sum(1).double()
     if bias is not None:
-        of_entry = torch.repeat_interleave(torch.arange(B), indptr.diff())
-        dot.index_add_(0, of_entry, q.double() * bias[indices].double())
+        dot += targets.gather_bias(bias)
     loss = entropy + mass * (shift.double() + total.log()) - dot
     return (
         loss.to(p.sum_dtype), logsumexp, mass.to(p.sum_dtype), dense, kept, shifts, words, rows,
-        values, torch.tensor([n]),
+        values, torch.full((1,), n, device=p.device),
     )  # fmt: skip
 
 
 def _saved_sizes(
-    B: int,
+    hidden: Tensor,
     V: int,
     dtype: torch.dtype,
     need_hidden: bool,
@@ -194,8 +183,8 @@ def _saved_sizes(
     """Words kept, chunks whose shifts are kept, and the room for the filter's entries."""
     if not (need_hidden or need_weight):
         return 0, 0, 0
-    dtype = computed_dtype(dtype)
-    chunk = xtr_products.chunk_words(B, V, dtype)
+    B = hidden.shape[0]
+    dtype, chunk = xtr_products.layout(B, V, dtype, hidden.device)
     kept = xtr_products.kept_words(B, V, dtype, chunk, workspace_bytes) if need_weight else 0
     return kept, -(-V // chunk), _filter_capacity(B, V, gradient_filter)
 
@@ -236,14 +225,15 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     (B, D), V, total = hidden.shape, weight.shape[0], sum_dtype(dtype)
     R, n_chunks, capacity = _saved_sizes(
-        B, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
+        hidden, V, dtype, need_hidden, need_weight, gradient_filter, workspace_bytes
     )
+    product, _ = xtr_products.layout(B, V, dtype, hidden.device)
 
     def of(*shape: int, dtype: torch.dtype = total) -> Tensor:
         return hidden.new_empty(shape, dtype=dtype)
 
     return (
-        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=computed_dtype(dtype)),
+        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=product),
         of(n_chunks, B), of(capacity, dtype=torch.int32), of(capacity, dtype=torch.int32),
         of(capacity), of(1, dtype=torch.int64),
     )  # fmt: skip
@@ -265,30 +255,14 @@ def _add_weight_gradient(
 ) -> None:
     """Write the gradient of weight to out [V, D], or add it if `keep`; out_bias [V] likewise."""
     logsumexp, mass, kept, shifts, words, rows, values, count = saved
-    k, p = kernels(), products_of(hidden, weight, dtype)
-    B, D, V, R, n = p.B, p.D, p.V, kept.shape[0], int(count)
-    wide = p.sum_dtype == torch.float64
+    p = products_of(hidden, weight, dtype)
+    targets = targets_of(indptr, indices, q, p)
+    B, D, V, R = p.B, p.D, p.V, kept.shape[0]
+    n = int(count) if words.numel() else -1  # there is room for entries with a filter only
     bias = None if bias is None else bias.to(p.sum_dtype).contiguous()
     upstream = upstream.to(p.sum_dtype)
     negative, coefficient = (-upstream).contiguous(), (upstream * mass).contiguous()
-
-    target_ptr = torch.empty(V + 1, dtype=torch.int64)
-    target_rows = torch.empty(q.numel(), dtype=torch.int32)
-    target_values = torch.empty(q.numel(), dtype=p.sum_dtype)
-    k.xtr_transpose(
-        target_ptr.data_ptr(), target_rows.data_ptr(), target_values.data_ptr(),
-        indptr.contiguous().data_ptr(), indices.contiguous().data_ptr(), q.contiguous().data_ptr(),
-        wide, B, V,
-    )  # fmt: skip
     entry_ptr = _wordptr(words[:n], V) if n >= 0 else None
-
-    def scatter(
-        to: Tensor, begin: int, ptr: Tensor, rows: Tensor, values: Tensor, scale: Tensor
-    ) -> None:
-        k.xtr_scatter(
-            to.data_ptr(), ptr[begin:].data_ptr(), rows.data_ptr(), values.data_ptr(),
-            scale.data_ptr(), p.hidden_sum.data_ptr(), wide, to.shape[0], D, p.threads,
-        )  # fmt: skip
 
     scratch = p.scratch(p.dtype, B if n < 0 and R < V else 0)
     # A gradient in bfloat16 is summed in float32 and rounded once.
@@ -304,7 +278,11 @@ def _add_weight_gradient(
                 if not keep:
                     block.zero_()
                 if entry_ptr is not None:
-                    scatter(block, begin, entry_ptr, rows, values, coefficient)
+                    kernels().xtr_scatter(
+                        block.data_ptr(), entry_ptr[begin:].data_ptr(), rows.data_ptr(),
+                        values.data_ptr(), coefficient.data_ptr(), p.hidden_sum.data_ptr(),
+                        p.sum_dtype == torch.float64, end - begin, D, p.threads,
+                    )  # fmt: skip
             else:
                 if end <= R:
                     e, shift = kept[begin:end], shifts[i]
@@ -312,22 +290,21 @@ def _add_weight_gradient(
                     e, shift = scratch[: end - begin], logsumexp
                     chunk_bias = None if bias is None else bias[begin:end]
                     p.probabilities(e, p.weight_chunk(begin, end), chunk_bias, shift)
-                if previous is None or not torch.equal(shift, previous):
+                if not p.is_same(shift, previous):
                     factor = coefficient * (shift - logsumexp).exp() if end <= R else coefficient
                     scaled = p.scale_hidden(factor)
                     previous = shift
                 p.add_to_weight(block, e, scaled, keep=keep)
                 if out_bias is not None:
                     out_bias[begin:end] += torch.mv(e.to(p.sum_dtype), factor)
-            scatter(block, begin, target_ptr, target_rows, target_values, negative)
+            targets.scatter(block, begin, negative)
             if wide_rows is not None:
                 out[begin:end].copy_(block)
     if out_bias is not None:
         if n >= 0:
             part = values[:n] * coefficient[rows[:n].long()]
             out_bias.index_add_(0, words[:n].long(), part)
-        of_entry = torch.repeat_interleave(torch.arange(B), indptr.diff())
-        out_bias.index_add_(0, indices, negative[of_entry] * q.to(p.sum_dtype))
+        targets.scatter_bias(out_bias, negative)
 
 
 @torch.library.custom_op("ems_fast::xtr_weight_gradient", mutates_args=())
@@ -351,7 +328,7 @@ def xtr_weight_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of weight [V, D] and bias ([V], or [0] without bias)."""
     out = workspace.empty(tuple(weight.shape), weight.dtype, weight.device)
-    out_bias = None if bias is None else torch.zeros(bias.shape, dtype=sum_dtype(dtype))
+    out_bias = None if bias is None else bias.new_zeros(bias.shape, dtype=sum_dtype(dtype))
     saved = (logsumexp, mass, kept, shifts, words, rows, values, count)
     _add_weight_gradient(
         out, out_bias, False, upstream, hidden, weight, bias, indptr, indices, q, saved, dtype
@@ -430,7 +407,7 @@ class _AccumulatingXtr(torch.autograd.Function):
         hidden, weight, bias, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
         if weight.grad is None or not _accumulates(weight):
             return _backward(ctx, upstream)
-        out_bias = None if bias is None else torch.zeros(bias.shape, dtype=sum_dtype(ctx.dtype))
+        out_bias = None if bias is None else bias.new_zeros(bias.shape, dtype=sum_dtype(ctx.dtype))
         _add_weight_gradient(
             weight.grad, out_bias, True, upstream, hidden, weight, bias, indptr, indices, q,
             (logsumexp, mass, *rest), ctx.dtype,
@@ -463,14 +440,17 @@ def xtr_rows(
     workspace_bytes: int,
 ) -> Tensor:
     """The losses [B] of `ems_fast.xtr_loss`, whose arguments have been checked."""
-    kernels()
-    if hidden.device.type not in FUSED_DEVICES:
-        raise BackendError(
-            f"impl='fused' has no kernels for device {hidden.device.type!r}; "
-            "move the tensors to the CPU, or pass impl='compiled' or 'reference'"
+    check_fused_device(hidden.device)
+    on_cuda = runs_on_cuda(hidden.device)
+    if not on_cuda:
+        kernels()
+    if on_cuda and gradient_filter > 0:
+        raise InputError(
+            f"gradient_filter: got {gradient_filter}, but on a GPU the gradient is always exact, "
+            "since a filter would have to wait for the device; pass 0"
         )
     dtype = product_dtype(hidden, weight)
-    if dtype == torch.float16:
+    if dtype == torch.float16 and not on_cuda:
         # No processor here multiplies float16 natively: float32 is both faster and exact.
         hidden, weight = hidden.half().float(), weight.half().float()
         dtype = torch.float32

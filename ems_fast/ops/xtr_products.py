@@ -1,8 +1,8 @@
 """The matrix products of XTR, by chunks of the vocabulary.
 
-Two ways to make them. `Products` leaves them to torch's BLAS and lets the kernels pass over each
+Three ways to make them. `Products` leaves them to torch's BLAS and lets the kernels pass over each
 result. `NativeProducts` uses the project's own (`ems_fast.ops.gemm`), which exponentiate logits
-while they are in the first-level cache.
+while they are in the first-level cache. `CudaProducts` leaves them to cuBLAS, through torch.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ from torch import Tensor
 
 from ems_fast.ops import workspace
 from ems_fast.ops.gemm import Operand, is_native, multiply_transposed
-from ems_fast.ops.native import has_fast_bfloat16, kernels, num_threads
+from ems_fast.ops.native import (
+    CudaQueue,
+    cuda_kernels,
+    has_fast_bfloat16,
+    kernels,
+    num_threads,
+    runs_on_cuda,
+)
 
 # A chunk of logits of about this size is still in cache when it is read back; smaller ones would
 # make threads meet more often, which costs most on a busy machine.
 CHUNK_BYTES = 8 << 20
 CHUNK_WORDS_MIN, CHUNK_WORDS_MAX = 256, 8192
+# A GPU's cache holds less of a chunk than its launches cost: fewer and larger ones.
+CUDA_CHUNK_BYTES = 64 << 20
 
-# csrc/xtr.h's Dtype.
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+# Dtype of csrc/xtr.h and, with float16, of csrc/xtr_cuda.h.
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -42,6 +51,20 @@ def chunk_words(B: int, V: int, dtype: torch.dtype) -> int:
     return min(max(words, CHUNK_WORDS_MIN), CHUNK_WORDS_MAX, V)
 
 
+def cuda_chunk_words(B: int, V: int, dtype: torch.dtype) -> int:
+    """The same on a GPU; rows of the weight's gradient stay aligned to whole lines of memory."""
+    words = CUDA_CHUNK_BYTES // (max(B, 1) * dtype.itemsize) // 128 * 128
+    return min(max(words, CHUNK_WORDS_MIN), V)
+
+
+def layout(B: int, V: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.dtype, int]:
+    """The dtype that products asked for in `dtype` are computed in, and the words per chunk."""
+    if runs_on_cuda(device):
+        return dtype, cuda_chunk_words(B, V, dtype)
+    dtype = computed_dtype(dtype)
+    return dtype, chunk_words(B, V, dtype)
+
+
 def kept_words(B: int, V: int, dtype: torch.dtype, chunk: int, budget: int) -> int:
     """Words whose exponentials fit the budget; whole chunks, or all."""
     if B * V * dtype.itemsize <= budget:
@@ -58,13 +81,13 @@ class Products:
     """The products of one call: chunks of W in their dtype, sums in float32 (float64)."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
-        self.dtype, self.sum_dtype = computed_dtype(dtype), sum_dtype(dtype)
+        self.B, self.D, self.V = *hidden.shape, weight.shape[0]
+        self.dtype, self.chunk = layout(self.B, self.V, dtype, hidden.device)
+        self.sum_dtype = sum_dtype(dtype)
         self.rounded = dtype
         self.weight = weight.contiguous()
         self.hidden = hidden.to(dtype).to(self.dtype).contiguous()  # (B, D)
         self.hidden_sum = self.hidden.to(self.sum_dtype)  # (B, D)
-        self.B, self.D, self.V = *hidden.shape, weight.shape[0]
-        self.chunk = chunk_words(self.B, self.V, self.dtype)
         self.threads = num_threads()
         self.device = hidden.device
         self._cast: Tensor | None = None
@@ -133,6 +156,10 @@ class Products:
         """Out [n, D] = e scaled, or += if `keep`; scaled is what `scale_hidden` gave."""
         assert isinstance(scaled, Tensor)
         self._add(out, e, scaled, keep=keep)
+
+    def is_same(self, shift: Tensor, previous: Tensor | None) -> bool:
+        """Whether the shifts of two chunks are equal, as far as that is known here."""
+        return previous is not None and torch.equal(shift, previous)
 
     def _logits(self, out: Tensor, weight: Tensor) -> None:
         torch.mm(weight, self.hidden.T, out=out)
@@ -216,7 +243,101 @@ class NativeProducts(Products):
         return self._transposed
 
 
+class CudaProducts(Products):
+    """The same on a GPU, by cuBLAS. Nothing waits for the device.
+
+    Half-precision operands are multiplied into float32 results. The gradient of weight is
+    proportional to upstream gradients over a vocabulary's worth of words, which float16 would
+    flush to zero: so `scale_hidden` takes the largest factor out and `add_to_weight` puts it back.
+    """
+
+    def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
+        super().__init__(hidden, weight, dtype)
+        self._queue = CudaQueue(self.device)
+        size = cuda_kernels().xtr_softmax_workspace_size(self.chunk, self.B)
+        self._partial = torch.empty(size, dtype=self.sum_dtype, device=self.device)
+        self._taken_out: Tensor | None = None
+
+    def softmax(
+        self,
+        e: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        shift: Tensor,
+        total: Tensor,
+        rescale: Tensor,
+    ) -> bool:
+        """As `Products.softmax`; whether the shift rose is for the device to know: always True."""
+        self._logits(e, weight)
+        self._queue.run(
+            "xtr_softmax", e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(),
+            self._partial.data_ptr(), address(bias), DTYPES[self.dtype], *e.shape,
+        )  # fmt: skip
+        return True
+
+    def probabilities(self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor) -> None:
+        """As `Products.probabilities`."""
+        self._logits(e, weight)
+        self._queue.run(
+            "xtr_probabilities", e.data_ptr(), shift.data_ptr(), address(bias),
+            DTYPES[self.dtype], *e.shape,
+        )  # fmt: skip
+
+    def is_same(self, shift: Tensor, previous: Tensor | None) -> bool:
+        """As `Products.is_same`; two tensors are not compared."""
+        return shift is previous
+
+    def add_to_hidden(self, out: Tensor, e: Tensor, weight: Tensor) -> None:
+        """Out [B, D] += eᵀ W."""
+        self._multiply(out, e.T, weight, None, keep=True)
+
+    def scale_hidden(self, factor: Tensor) -> Tensor:
+        """As `Products.scale_hidden`."""
+        self._taken_out = None
+        if self.dtype == torch.float16:
+            tiny = torch.finfo(factor.dtype).tiny
+            self._taken_out = factor.abs().amax().clamp_min(tiny)
+            factor = factor / self._taken_out
+        return (self.hidden_sum * factor[:, None]).to(self.dtype)
+
+    def add_to_weight(
+        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
+    ) -> None:
+        """Out [n, D] = e scaled, or += if `keep`."""
+        assert isinstance(scaled, Tensor)
+        self._multiply(out, e, scaled, self._taken_out, keep=keep)
+
+    def _multiply(
+        self, out: Tensor, a: Tensor, b: Tensor, scale: Tensor | None, *, keep: bool
+    ) -> None:
+        """Out = scale a b, or +=, where out is float32 (float64) whatever a and b are."""
+        if out.dtype == self.dtype:
+            self._add(out, a, b, keep=keep)
+        elif scale is None and not keep:
+            _multiply_wide(out, a, b)
+        else:
+            n, columns = out.shape
+            if self._product is None or self._product.numel() < n * columns:
+                self._product = workspace.empty((n * columns,), self.sum_dtype, self.device)
+            product = self._product[: n * columns].view(n, columns)
+            _multiply_wide(product, a, b)
+            self._queue.run(
+                "xtr_accumulate", out.data_ptr(), product.data_ptr(), address(scale), False, keep,
+                n * columns,
+            )  # fmt: skip
+
+
+def _multiply_wide(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Out = a b in float32, for a and b in half precision."""
+    if a.device.type == "cuda":
+        torch.mm(a, b, out_dtype=torch.float32, out=out)
+    else:  # torch has that product for CUDA only
+        torch.mm(a.float(), b.float(), out=out)
+
+
 def products_of(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Products:
     """The faster way for this dtype and processor."""
+    if runs_on_cuda(hidden.device):
+        return CudaProducts(hidden, weight, dtype)
     native = is_native(computed_dtype(dtype), hidden.device)
     return (NativeProducts if native else Products)(hidden, weight, dtype)
