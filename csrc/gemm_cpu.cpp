@@ -22,24 +22,30 @@ void set_zero(float* c, std::int64_t stride, std::int64_t M, std::int64_t N) {
     for (std::int64_t n = 0; n < N; ++n) c[m * stride + n] = 0.0f;
 }
 
-// Rows of C that a thread takes at a time: few where there is little to share out.
-std::int64_t rows_at_once(std::int64_t M, int threads) {
-  const std::int64_t share = round_up((M + threads - 1) / threads, MR);
-  return least(share, PANELS * MR);
-}
+// C's rows in blocks of at most PANELS panels, as many for each thread and about equal.
+struct Blocks {
+  std::int64_t M, panels, count;
+
+  Blocks(std::int64_t M, int threads)
+      : M(M), panels((M + MR - 1) / MR),
+        count(least(panels, round_up((panels + PANELS - 1) / PANELS, threads))) {}
+  std::int64_t begin(std::int64_t block) const { return least(M, block * panels / count * MR); }
+};
 
 void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
               const float* packed, std::int64_t M, std::int64_t N, std::int64_t K, bool add,
               int threads) {
   if (K == 0 && !add) set_zero(c, c_stride, M, N);
-  const std::int64_t block = rows_at_once(M, threads);
+  const Blocks blocks(M, threads);
 #pragma omp parallel num_threads(threads)
   {
     alignas(64) float panels[PANELS * MR * DEPTH];
 #pragma omp for schedule(dynamic)
-    for (std::int64_t m = 0; m < M; m += block)
-      multiply_rows(c, c_stride, a, a_stride, packed, panels, m, least(block, M - m), N, K, add,
+    for (std::int64_t block = 0; block < blocks.count; ++block) {
+      const std::int64_t m = blocks.begin(block), rows = blocks.begin(block + 1) - m;
+      multiply_rows(c, c_stride, a, a_stride, packed, panels, m, rows, N, K, add,
                     [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
+    }
   }
 }
 
@@ -47,7 +53,7 @@ void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::i
                          const float* b, std::int64_t b_stride, std::int64_t M, std::int64_t N,
                          std::int64_t K, bool add, int threads) {
   if (K == 0 && !add) set_zero(c, c_stride, M, N);
-  const std::int64_t block = rows_at_once(M, threads);
+  const Blocks blocks(M, threads);
   // Both operands have their depth in rows: what is packed is small, and packed once per DEPTH.
   float* packed = static_cast<float*>(
       std::aligned_alloc(64, round_up(sizeof(float) * DEPTH * round_up(N, NR), 64)));
@@ -60,8 +66,8 @@ void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::i
       for (std::int64_t panel = 0; panel < (N + NR - 1) / NR; ++panel)
         pack_panel(packed, b + k * b_stride, b_stride, false, depth, N, panel);
 #pragma omp for schedule(dynamic)
-      for (std::int64_t m = 0; m < M; m += block) {
-        const std::int64_t rows = least(block, M - m);
+      for (std::int64_t block = 0; block < blocks.count; ++block) {
+        const std::int64_t m = blocks.begin(block), rows = blocks.begin(block + 1) - m;
         pack_columns<MR>(panels, a + k * a_stride + m, a_stride, rows, depth);
         for (std::int64_t n = 0; n < N; n += NR)
           for (std::int64_t i = 0; i < rows; i += MR)
