@@ -1,7 +1,5 @@
 #include "gemm.h"
 
-#include <cstdlib>
-
 #include "gemm_kernel.h"
 
 namespace ems {
@@ -49,34 +47,62 @@ void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_st
   }
 }
 
+// A thread's part of C in `multiply_transposed`: threads form a grid and share nothing, since both
+// operands change with the depth and waiting for each other would cost more than packing twice.
+struct Grid {
+  std::int64_t down, across;  // threads over C's rows and over its columns
+
+  // The grid in which a thread packs least: of the whole depth, (rows + columns) of its part.
+  Grid(std::int64_t M, std::int64_t N, int threads) : down(threads), across(1) {
+    std::int64_t cheapest = M / threads + N;
+    for (std::int64_t n = 2; n <= threads; ++n)
+      if (threads % n == 0 && M / (threads / n) + N / n < cheapest) {
+        cheapest = M / (threads / n) + N / n;
+        down = threads / n;
+        across = n;
+      }
+  }
+};
+
+// Where part `i` of `parts` begins, in whole units.
+std::int64_t part_begin(std::int64_t size, std::int64_t unit, std::int64_t i, std::int64_t parts) {
+  return least(size, (size + unit - 1) / unit * i / parts * unit);
+}
+
+// Columns that are packed at a time: with DEPTH rows, a quarter of a second-level cache.
+constexpr std::int64_t COLUMNS = 256 / NR * NR;
+
 void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
                          const float* b, std::int64_t b_stride, std::int64_t M, std::int64_t N,
                          std::int64_t K, bool add, int threads) {
   if (K == 0 && !add) set_zero(c, c_stride, M, N);
-  const Blocks blocks(M, threads);
-  // Both operands have their depth in rows: what is packed is small, and packed once per DEPTH.
-  float* packed = static_cast<float*>(
-      std::aligned_alloc(64, round_up(sizeof(float) * DEPTH * round_up(N, NR), 64)));
-#pragma omp parallel num_threads(threads)
-  {
-    alignas(64) float panels[PANELS * MR * DEPTH];
-    for (std::int64_t k = 0; k < K; k += DEPTH) {
-      const std::int64_t depth = least(DEPTH, K - k);
-#pragma omp for schedule(static)
-      for (std::int64_t panel = 0; panel < (N + NR - 1) / NR; ++panel)
-        pack_panel(packed, b + k * b_stride, b_stride, false, depth, N, panel);
-#pragma omp for schedule(dynamic)
-      for (std::int64_t block = 0; block < blocks.count; ++block) {
-        const std::int64_t m = blocks.begin(block), rows = blocks.begin(block + 1) - m;
-        pack_columns<MR>(panels, a + k * a_stride + m, a_stride, rows, depth);
-        for (std::int64_t n = 0; n < N; n += NR)
-          for (std::int64_t i = 0; i < rows; i += MR)
-            add_tile(c + (m + i) * c_stride + n, c_stride, least(MR, rows - i), least(NR, N - n),
-                     panels + i * depth, packed + n * depth, depth, add || k > 0);
+  const Grid grid(M, N, threads);
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (std::int64_t part = 0; part < grid.down * grid.across; ++part) {
+    const std::int64_t row = part / grid.across, column = part % grid.across;
+    const std::int64_t m0 = part_begin(M, MR, row, grid.down);
+    const std::int64_t m1 = part_begin(M, MR, row + 1, grid.down);
+    const std::int64_t n0 = part_begin(N, NR, column, grid.across);
+    const std::int64_t n1 = part_begin(N, NR, column + 1, grid.across);
+    alignas(64) float rows_of_a[PANELS * MR * DEPTH];
+    alignas(64) float rows_of_b[COLUMNS * DEPTH];
+    for (std::int64_t n = n0; n < n1; n += COLUMNS) {
+      const std::int64_t columns = least(COLUMNS, n1 - n);
+      for (std::int64_t k = 0; k < K; k += DEPTH) {
+        const std::int64_t depth = least(DEPTH, K - k);
+        pack_columns<NR>(rows_of_b, b + k * b_stride + n, b_stride, columns, depth);
+        for (std::int64_t m = m0; m < m1; m += PANELS * MR) {
+          const std::int64_t rows = least(PANELS * MR, m1 - m);
+          pack_columns<MR>(rows_of_a, a + k * a_stride + m, a_stride, rows, depth);
+          for (std::int64_t j = 0; j < columns; j += NR)
+            for (std::int64_t i = 0; i < rows; i += MR)
+              add_tile(c + (m + i) * c_stride + n + j, c_stride, least(MR, rows - i),
+                       least(NR, columns - j), rows_of_a + i * depth, rows_of_b + j * depth, depth,
+                       add || k > 0);
+        }
       }
     }
   }
-  std::free(packed);
 }
 
 }  // namespace

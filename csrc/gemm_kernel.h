@@ -81,8 +81,8 @@ EMS_INLINE void transpose_four(float* to, std::int64_t to_stride, const float* f
   *reinterpret_cast<Four*>(to + 3 * to_stride) = __builtin_shuffle(c, d, Index{2, 3, 6, 7});
 }
 
-// Panels [depth][width] of neighbouring columns of a row-major [depth, ...]. Row by row: one row
-// often lies on another page than the next.
+// Panels [depth][width] of neighbouring columns of a row-major [depth, ...]. Row by row:
+// one row often lies on another page than the next.
 template <std::int64_t width>
 EMS_INLINE void pack_columns(float* panels, const float* from, std::int64_t stride,
                              std::int64_t columns, std::int64_t depth) {
