@@ -112,12 +112,11 @@ class Plain:
 
 
 def seconds_per_step(ways: dict[str, Step], steps: dict[str, int]) -> dict[str, float]:
-    """Medians over the rounds of a turn's mean."""
-    for way in ways.values():
-        way()
+    """Medians over the rounds of a turn's mean; a turn's first step is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
+            way()
             begun = time.perf_counter()
             for _ in range(steps[name]):
                 way()
@@ -141,7 +140,7 @@ def test_speed(B: int, corpus: BinaryCorpus, benchmark: Any, capsys: Any) -> Non
     # The recipe's steps take seconds: one a turn.
     steps = dict.fromkeys(ours, STEPS) | dict.fromkeys(plain, 1)
     times = seconds_per_step({**ours, **plain}, steps)
-    taken = STEPS * ROUNDS + 1
+    taken = (STEPS + 1) * ROUNDS
     waiting = ours["ems-fast"].waited / (taken * times["ems-fast"])
     for way in ours.values():
         way.stream.close()
@@ -252,44 +251,69 @@ def some_batches(pairs: Pairs, B: int, n: int) -> Iterator[Pairs]:
         yield [pairs[i] for i in rng.choice(len(pairs), B, replace=False)]
 
 
-def test_curve(corpus: BinaryCorpus, benchmark: Any, capsys: Any) -> None:
-    """200 steps on the same batches: the recipe's losses and ours, step for step."""
-    B, n = 64, int(os.environ.get("TRAINING_CURVE", "200"))
-    pairs = all_pairs(corpus, 5_000)
-    ways = {
-        "float32": Ours(corpus, B, precision="fp32"),
-        "bfloat16": Ours(corpus, B, precision="bf16"),
-    }
-    recipe = PlainRecipe(new_model(corpus), expanded=False)
-    optimizer = torch.optim.AdamW(recipe.parameters(), lr=1e-3, weight_decay=0.01)
-    wanted, got = [], {name: [] for name in ways}
-    for rows in some_batches(pairs, B, n):
-        loss = recipe(
+# A run's first steps: the learning rate rises to its peak over 5 % of some thousand steps.
+WARMUP = 160
+PEAK = 1e-3
+
+
+class Recipe:
+    """The recipe's losses with our optimiser's settings, in the dtype of its model."""
+
+    def __init__(self, model: EMSModel):
+        self.recipe = PlainRecipe(model, expanded=False)
+        self.optimizer = torch.optim.AdamW(self.recipe.parameters(), lr=PEAK, weight_decay=0.01)
+
+    def step(self, rows: Pairs) -> Tensor:
+        loss = self.recipe(
             padded([r[0] for r in rows], [r[2] for r in rows]),
             padded([r[1] for r in rows], [r[3] for r in rows]),
         )
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(recipe.parameters(), 1.0)
-        optimizer.step()
-        wanted.append(float(loss.detach()))
+        torch.nn.utils.clip_grad_norm_(self.recipe.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def curves(ways: dict[str, Ours | Recipe], pairs: Pairs, B: int, n: int) -> dict[str, Tensor]:
+    """The losses [n] of every way on the same batches."""
+    losses: dict[str, list[Tensor]] = {name: [] for name in ways}
+    for i, rows in enumerate(some_batches(pairs, B, n)):
         batch = as_batch(rows)
         for name, way in ways.items():
-            got[name].append(float(way.step(batch)))
+            way.optimizer.param_groups[0]["lr"] = PEAK * min(1.0, (i + 1) / WARMUP)
+            losses[name].append(way.step(batch if isinstance(way, Ours) else rows))
     for way in ways.values():
-        way.stream.close()
-    curve = torch.tensor(wanted)
-    off = {name: (torch.tensor(values) / curve - 1).abs() for name, values in got.items()}
+        if isinstance(way, Ours):
+            way.stream.close()
+    return {name: torch.stack(values).double() for name, values in losses.items()}
+
+
+def test_curve(corpus: BinaryCorpus, benchmark: Any, capsys: Any) -> None:
+    """200 steps on the same batches: the recipe's losses and ours, step for step.
+
+    In float64 both must be the same function. Training amplifies roundings, so in float32 even the
+    recipe leaves its own curve; ours is to stay as near to it.
+    """
+    B, n = 32, int(os.environ.get("TRAINING_CURVE", "200"))
+    pairs = all_pairs(corpus, 5_000)
+    wide = Ours(corpus, B, precision="fp32")
+    wide.model.double()
+    ways: dict[str, Ours | Recipe] = {
+        "recipe": Recipe(new_model(corpus).double()),
+        "ems-fast, float64": wide,
+        "recipe, float32": Recipe(new_model(corpus)),
+        "ems-fast, float32": Ours(corpus, B, precision="fp32"),
+        "ems-fast, bfloat16": Ours(corpus, B, precision="bf16"),
+    }
+    found = curves(ways, pairs, B, n)
+    want = found.pop("recipe")
+    off = {name: (values / want - 1).abs() for name, values in found.items()}
     benchmark.extra_info.update({name: float(value.max()) for name, value in off.items()})
     benchmark.pedantic(lambda: None)
     with capsys.disabled():
-        print(
-            f"\n{n} steps of {B} pairs: the recipe's loss goes from {wanted[0]:.3f} "
-            f"to {wanted[-1]:.3f}"
-        )
+        print(f"\n{n} steps of {B} pairs: the loss goes from {want[0]:.3f} to {want[-1]:.3f}")
         for name, value in off.items():
-            print(
-                f"  {name}: off by {float(value.max()):.1e} at most, "
-                f"{float(value[-1]):.1e} at the end"
-            )
-    assert float(off["float32"].max()) < 1e-3
+            print(f"  {name:20s} off by {value.max():.1e} at most, {value.mean():.1e} on average")
+    assert float(off["ems-fast, float64"].max()) < 1e-3
+    assert float(off["ems-fast, float32"].mean()) < 3 * float(off["recipe, float32"].mean())

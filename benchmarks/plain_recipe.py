@@ -42,9 +42,9 @@ def padded(sentences: list[list[int]], languages: list[int]) -> Side:
     return Side(ids, lengths, torch.tensor(languages))
 
 
-def dense_label(side: Side, V: int) -> Tensor:
+def dense_label(side: Side, V: int, dtype: torch.dtype) -> Tensor:
     """q [B, V]: n_w / |T|, row by row."""
-    label = torch.zeros(len(side.ids), V)
+    label = torch.zeros(len(side.ids), V, dtype=dtype)
     for row, length in enumerate(side.lengths.tolist()):
         for token in side.ids[row, :length].tolist():
             label[row, token] += 1 / length
@@ -119,5 +119,5 @@ class PlainRecipe(nn.Module):
         """KL(q ‖ p) of the other side, from a dense label."""
         hidden = self.model.xtr_head(u, other.language)
         logits = hidden @ self.model.output.T
-        label = dense_label(other, logits.shape[1])
+        label = dense_label(other, logits.shape[1], logits.dtype)
         return F.kl_div(logits.log_softmax(1), label, reduction="batchmean")
