@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -144,6 +146,24 @@ def test_kernels_are_clean_under_the_sanitizers(tmp_path: Path) -> None:
     )
     assert overrun.returncode != 0
     assert "heap-buffer-overflow" in overrun.stderr
+
+
+def test_every_line_of_the_kernels_runs(tmp_path: Path) -> None:
+    """What the sanitizers see is all of it: gcov counts 100 % of the lines of both files."""
+    gcov = shutil.which("gcov")
+    if gcov is None:
+        pytest.skip("needs gcov, which comes with gcc")
+    program = compile_together(
+        [*KERNELS, HERE / "sanitized.cu"], tmp_path / "counted", ["--coverage", "-O0"]
+    )
+    subprocess.run([program], check=True, capture_output=True, cwd=tmp_path)
+    counted = subprocess.run(
+        [gcov, "-n", *tmp_path.glob("*.gcda")],
+        check=True, capture_output=True, text=True, cwd=tmp_path,
+    ).stdout  # fmt: skip
+    lines = dict(re.findall(r"File '.*/(\w+_cuda\.cu)'\nLines executed:([\d.]+)%", counted))
+    assert lines.pop("device_cuda.cu") == "0.00"  # asks for a device, which a shim has not
+    assert lines == {"xtr_cuda.cu": "100.00", "contrastive_cuda.cu": "100.00"}
 
 
 def test_missing_kernels_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
