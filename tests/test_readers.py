@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ems_fast.corpus import Gettext, Moses, RawPair, Tmx, Tsv, open_corpora
-from ems_fast.corpus.languages import canonical_order, normalise_language, pair_from_file_name
+from ems_fast.corpus.languages import canonical_order, pair_from_file_name, spell_code
 from ems_fast.errors import InputError
 
 
@@ -45,13 +45,13 @@ class TestLanguages:
         ],
     )
     def test_one_spelling(self, code, expected):
-        assert normalise_language(code) == expected
-        assert normalise_language(expected) == expected
+        assert spell_code(code) == expected
+        assert spell_code(expected) == expected
 
     @pytest.mark.parametrize("code", ["", "d", "german", "de-fr-it-es", "d3", "xx yy"])
     def test_no_code(self, code):
         with pytest.raises(InputError, match="is not a language code"):
-            normalise_language(code)
+            spell_code(code)
 
     @pytest.mark.parametrize(
         ("name", "expected"),

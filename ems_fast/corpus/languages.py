@@ -1,10 +1,15 @@
-"""Language codes: one spelling for each, and recognising them in file names and headers."""
+"""Language codes of a corpus: one spelling for each, found in file names and headers.
+
+Script and region are kept: a corpus may hold ``zh_hans`` beside ``zh_hant``. Where a code is
+guessed, the tables of `ems_fast.languages` say what one is; arguments take any code.
+"""
 
 from __future__ import annotations
 
 import re
 
 from ems_fast.errors import InputError
+from ems_fast.languages import is_language
 
 _CODE = re.compile(
     r"(?P<language>[A-Za-z]{2,3})"
@@ -18,33 +23,10 @@ _PAIR = re.compile(
 )
 _SCRIPT_OF_MODIFIER = {"latin": "latn", "cyrillic": "cyrl", "arabic": "arab", "devanagari": "deva"}
 
-# Codes taken for a language where one is guessed, in file names and headers: ISO 639-1, then the
-# three-letter codes of the languages that common test sets use. Arguments take any code.
-_ISO_639_1 = """
-aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de
-dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id
-ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu
-lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu
-rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr
-ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
-"""
-_ISO_639_3 = """
-ace afr aka als amh ang ara arb arq arz asm ast awa aym ayr azb aze azj bak bam ban bel bem ben ber
-bho bjn bod bos bre bug bul cat cbk ceb ces cha cjk ckb cmn cor crh csb cym dan deu dik dsb dtp dyu
-dzo ell eng epo est eus ewe fao fas fij fil fin fon fra fry fur fuv gaz gla gle glg grn gsw guj hat
-hau heb hin hne hrv hsb hun hye ibo ido ile ilo ina ind isl ita jav jpn kab kac kam kan kas kat kaz
-kbp kea khk khm kik kin kir kmb kmr knc kon kor kur kzj lao lat lav lfn lij lim lin lit lmo ltg ltz
-lua lug luo lus lvs mag mai mal mar max mhr min mkd mlg mlt mni mon mos mri msa mya nds nld nno nob
-nov npi nso nus nya oci ori orv ory pag pam pan pap pbt pes plt pms pol por prs pus quy ron run rus
-sag san sat scn shn sin slk slv smo sna snd som sot spa sqi srd srp ssw sun swa swe swg swh szl tam
-taq tat tel tgk tgl tha tir tpi tsn tso tuk tum tur twi tzl tzm uig ukr umb urd uzb uzn vec vie war
-wol wuu xho ydd yid yor yue zho zsm zul
-"""
 ENGLISH = frozenset(["en", "eng"])
-KNOWN = frozenset((_ISO_639_1 + _ISO_639_3).split())
 
 
-def normalise_language(code: str, argument: str = "language") -> str:
+def spell_code(code: str, argument: str = "language") -> str:
     """One spelling of a code: ``DE`` → ``de``, ``pt_BR`` → ``pt-br``, ``zh-Hans`` → ``zh_hans``.
 
     Raises:
@@ -73,7 +55,7 @@ def primary(code: str) -> str:
 def is_known(code: str) -> bool:
     """Whether `code` may be taken for a language without being told so."""
     match = _CODE.fullmatch(code)
-    return match is not None and match["language"].lower() in KNOWN
+    return match is not None and is_language(match["language"].lower())
 
 
 def parse_pair(text: str) -> tuple[str, str] | None:
@@ -81,7 +63,7 @@ def parse_pair(text: str) -> tuple[str, str] | None:
     match = _PAIR.fullmatch(text.strip())
     if match is None:
         return None
-    return normalise_language(match[1]), normalise_language(match[2])
+    return spell_code(match[1]), spell_code(match[2])
 
 
 def pair_from_file_name(name: str) -> tuple[str, str] | None:
@@ -90,7 +72,7 @@ def pair_from_file_name(name: str) -> tuple[str, str] | None:
     pieces = [piece for part in parts for piece in part.split("_")]
     for candidate in [*reversed(parts), *pieces]:
         pair = parse_pair(candidate)
-        if pair and primary(pair[0]) in KNOWN and primary(pair[1]) in KNOWN:
+        if pair and is_language(primary(pair[0])) and is_language(primary(pair[1])):
             return pair
     return None
 
@@ -106,8 +88,8 @@ def check_pair(source: str, target: str, where: str) -> tuple[str, str]:
     Raises:
         InputError: a code is none, or both are the same.
     """
-    source = normalise_language(source, f"{where}: source language")
-    target = normalise_language(target, f"{where}: target language")
+    source = spell_code(source, f"{where}: source language")
+    target = spell_code(target, f"{where}: target language")
     if source == target:
         raise InputError(f"{where}: both sides are in {source!r}; a pair needs two languages")
     return source, target

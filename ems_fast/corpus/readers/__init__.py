@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ems_fast.corpus.languages import is_known, normalise_language, parse_pair
+from ems_fast.corpus.languages import is_known, parse_pair, spell_code
 from ems_fast.corpus.readers.base import RawPair, Reader
 from ems_fast.corpus.readers.gettext import Gettext
 from ems_fast.corpus.readers.moses import Moses
@@ -119,7 +119,7 @@ def _moses_parts(path: Path) -> tuple[Path, str] | None:
 
 def _moses(prefix: Path, codes: Iterable[str], pattern: str | None) -> list[Reader]:
     """Pairs of the line-aligned files ``prefix.<code>``: those asked for, else every two."""
-    by_language = {normalise_language(code): code for code in sorted(codes)}
+    by_language = {spell_code(code): code for code in sorted(codes)}
     pair = _languages_of(prefix, pattern)
     if pair is not None:
         if not by_language.keys() >= set(pair):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ems_fast.corpus.languages import check_pair, is_known, normalise_language
+from ems_fast.corpus.languages import check_pair, is_known, spell_code
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.corpus.streams import check_file, extension, open_bytes
 from ems_fast.errors import InputError
@@ -74,7 +74,7 @@ class Gettext:
     def in_source_language(self) -> bool:
         """Whether the catalogue is one of the messages' own language, which holds no pairs."""
         target = self._target()
-        return target is not None and normalise_language(target) == self.source_lang
+        return target is not None and spell_code(target) == self.source_lang
 
     def _target(self) -> str | None:
         return self.target_lang or self._header_language() or self._path_language()
@@ -87,7 +87,7 @@ class Gettext:
                 key, _, value = line.partition(":")
                 if key.strip().lower() == "language" and value.strip():
                     try:
-                        return normalise_language(value)
+                        return spell_code(value)
                     except InputError:
                         return None  # a language's name in words: the path says it better
         return None
@@ -100,7 +100,7 @@ class Gettext:
         if path.parent.name == "LC_MESSAGES":
             folder = path.parent.parent.name
             try:
-                return normalise_language(folder)  # any code: nothing else stands there
+                return spell_code(folder)  # any code: nothing else stands there
             except InputError:
                 return None
         return None

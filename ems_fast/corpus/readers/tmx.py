@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ems_fast.corpus.languages import check_pair, normalise_language, primary
+from ems_fast.corpus.languages import check_pair, primary, spell_code
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.corpus.streams import check_file, open_bytes
 from ems_fast.errors import InputError
@@ -149,7 +149,7 @@ class _Unit:
             code = attributes.get("xml:lang") or attributes.get("lang")
             if not code:
                 raise InputError(f"{self._path}, line {line}: a <tuv> has no xml:lang")
-            self._language = normalise_language(code, f"{self._path}, line {line}: xml:lang")
+            self._language = spell_code(code, f"{self._path}, line {line}: xml:lang")
         elif name == "seg":
             self._segment, self._markup = [], 0
         elif name in _MARKUP:

@@ -12,9 +12,9 @@ from pathlib import Path
 from ems_fast.corpus.languages import (
     check_pair,
     is_known,
-    normalise_language,
     pair_from_file_name,
     parse_pair,
+    spell_code,
 )
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.corpus.streams import check_file, read_lines
@@ -201,8 +201,8 @@ class Tsv:
                 languages = (self.source_lang, self.target_lang)
             elif header_columns is not None:
                 languages = (
-                    normalise_language(first[source], f"{self.path}, line 1"),
-                    normalise_language(first[target], f"{self.path}, line 1"),
+                    spell_code(first[source], f"{self.path}, line 1"),
+                    spell_code(first[target], f"{self.path}, line 1"),
                 )
             elif from_name is not None:
                 languages = check_pair(*from_name, str(self.path))
@@ -225,7 +225,7 @@ class Tsv:
         known = from_name
         if self.source_lang is not None and self.target_lang is not None:
             known = (self.source_lang, self.target_lang)
-        codes = [(i, normalise_language(c)) for i, c in enumerate(first) if is_known(c)]
+        codes = [(i, spell_code(c)) for i, c in enumerate(first) if is_known(c)]
         if self.columns is not None:
             codes = [
                 (i, code) for i, code in codes if i in self.columns or first[i] in self.columns
@@ -297,7 +297,7 @@ class Tsv:
             return a, b
         if header_columns is not None:
             if self.source_lang is not None and first:
-                by_code = {normalise_language(first[i]): i for i in header_columns}
+                by_code = {spell_code(first[i]): i for i in header_columns}
                 return by_code[self.source_lang], by_code[str(self.target_lang)]
             return header_columns
         free = [column for column in range(count) if column not in taken]
