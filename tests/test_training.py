@@ -190,11 +190,14 @@ ems_fast.train({corpus!r}, {run!r}, model=ModelConfig(**{tiny!r}), max_steps=4, 
 """
 
 
-def test_two_ranks_equal_one(corpus: BinaryCorpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("slice_tokens", [None, 60])
+def test_two_ranks_equal_one(
+    corpus: BinaryCorpus, tmp_path: Path, slice_tokens: int | None
+) -> None:
     """The same global batches on two processes give the same weights as on one."""
     fit(corpus, tmp_path / "one", max_steps=4, batch_pairs=16)
     run = tmp_path / "two"
-    quick = {**QUICK, "batch_pairs": 8}
+    quick = {**QUICK, "batch_pairs": 8, "slice_tokens": slice_tokens}
     script = tmp_path / "script.py"
     script.write_text(
         RANK_SCRIPT.format(corpus=str(corpus.path), run=str(run), tiny=TINY, quick=quick)
