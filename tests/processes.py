@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def start(
     """Start `train` in a process of its own, with its stderr in a file."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ems_fast", "processes"])
+    # It imports from where it starts first, and the root holds the package without its kernels.
+    before = os.getcwd()
+    os.chdir(Path(__file__).parent)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(before)
     arguments = (str(corpus), str(run), environment or {}, str(stderr or os.devnull), options)
     process = context.Process(target=_run, args=arguments)
     process.start()
