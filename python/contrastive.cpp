@@ -5,22 +5,11 @@
 
 #include <string>
 
+#include "address.h"
+
 namespace py = pybind11;
 
 namespace {
-
-using Address = std::uintptr_t;
-
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-// The part for columns of an array [B + M], or null with it.
-template <typename T>
-T* columns_of(Address address, int64_t B) {
-  return address ? at<T>(address) + B : nullptr;
-}
 
 // int32 [3, M] as group_duplicates filled it, or 0.
 ems::DuplicateGroups groups_at(Address address, int64_t M) {

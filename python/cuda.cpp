@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "address.h"
 #include "contrastive_cuda.h"
 #include "device_count.h"
 #include "xtr_cuda.h"
@@ -20,21 +21,9 @@ namespace py = pybind11;
 
 namespace {
 
-using Address = std::uintptr_t;  // 0: not given
 using Size = std::int64_t;
 
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
 ems::Queue queue_of(int device, Address stream) { return {device, at<CUstream_st>(stream)}; }
-
-// The part for columns of an array [B + M], or null with it.
-template <typename T>
-T* columns_of(Address address, Size B) {
-  return address ? at<T>(address) + B : nullptr;
-}
 
 template <typename T>
 void bind_contrastive(py::module_& m, const std::string& suffix) {

@@ -3,18 +3,9 @@
 
 #include <pybind11/pybind11.h>
 
+#include "address.h"
+
 namespace py = pybind11;
-
-namespace {
-
-using Address = std::uintptr_t;
-
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-}  // namespace
 
 void bind_gemm(py::module_& m) {
   const auto release = py::call_guard<py::gil_scoped_release>();

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "address.h"
 #include "bag_of_words.h"
 #include "isa.h"
 #include "xtr.h"
@@ -42,13 +43,6 @@ void bind_isa(py::module_& m) {
         py::arg("name"));
   m.def("has_fast_bfloat16", &ems::has_fast_bfloat16);
   m.def("openmp_max_threads", [] { return omp_get_max_threads(); });
-}
-
-// An address, 0 for "not given".
-using Address = std::uintptr_t;
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
 }
 
 void bind_bag_of_words(py::module_& m) {

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 KERNELS = sorted(CSRC.glob("*_cuda.cu"))
 BINDINGS = ROOT / "python" / "cuda.cpp"
+BINDINGS_HEADERS = sorted(BINDINGS.parent.glob("*.h"))
 # A fortified longjmp refuses to move between stacks.
 FLAGS = [
     "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-U_FORTIFY_SOURCE", f"-I{CSRC}",
@@ -56,7 +57,10 @@ def compile_together(
 
 def fingerprint(*flags: str) -> str:
     """Changes whenever anything that is compiled here does."""
-    files = [*CSRC.rglob("*.h"), *CSRC.glob("*.cu"), BINDINGS, *Path(__file__).parent.glob("*.cu")]
+    files = [
+        *CSRC.rglob("*.h"), *CSRC.glob("*.cu"), BINDINGS, *BINDINGS_HEADERS,
+        *Path(__file__).parent.glob("*.cu"),
+    ]  # fmt: skip
     text = b"".join(path.read_bytes() for path in sorted(files))
     return hashlib.sha256(text + " ".join([*FLAGS, *flags]).encode()).hexdigest()[:16]
 

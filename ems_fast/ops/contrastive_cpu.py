@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops.contrastive_reference import NORM_EPS
-from ems_fast.ops.native import kernels, num_threads
+from ems_fast.ops.native import address, kernels, num_threads
 
 
 class CpuKernels:
@@ -156,8 +156,3 @@ class CpuKernels:
             self._threads,
         )
         return torch.tensor(-self._k * along, dtype=torch.float64)
-
-
-def address(tensor: Tensor | None) -> int:
-    """Where the tensor's elements are; 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr()

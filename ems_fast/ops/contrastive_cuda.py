@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.ops.contrastive_cpu import address
 from ems_fast.ops.contrastive_reference import NORM_EPS
-from ems_fast.ops.native import CudaQueue, cuda_kernels
+from ems_fast.ops.native import CudaQueue, address, cuda_kernels
 
 
 class CudaKernels:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 # torch first: its libgomp.so.1 must be the one the kernels bind to, so that both share one pool.
 import torch
+from torch import Tensor
 
 from ems_fast.errors import BackendError
 
@@ -120,6 +121,11 @@ class CudaQueue:
                 kernel(*arguments, *self._where)
         else:
             kernel(*arguments, *self._where)
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a kernel finds the tensor's elements; 0 stands for None."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def num_threads() -> int:

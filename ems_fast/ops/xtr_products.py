@@ -14,6 +14,7 @@ from ems_fast.ops import workspace
 from ems_fast.ops.gemm import Operand, is_native, multiply_transposed
 from ems_fast.ops.native import (
     CudaQueue,
+    address,
     cuda_kernels,
     has_fast_bfloat16,
     kernels,
@@ -76,11 +77,6 @@ def kept_words(B: int, V: int, dtype: torch.dtype, chunk: int, budget: int) -> i
     if B * V * dtype.itemsize <= budget:
         return V
     return budget // (max(B, 1) * chunk * dtype.itemsize) * chunk
-
-
-def address(tensor: Tensor | None) -> int:
-    """Where the data begins; 0 stands for None."""
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 class Products:

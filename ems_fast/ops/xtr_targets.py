@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.ops.native import CudaQueue, kernels, runs_on_cuda
-from ems_fast.ops.xtr_products import DTYPES, Products, address
+from ems_fast.ops.native import CudaQueue, address, kernels, runs_on_cuda
+from ems_fast.ops.xtr_products import DTYPES, Products
 
 
 class Targets:
