@@ -27,7 +27,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contrastive_baselines import STEPS, TEMPERATURE, fused, make_floor, make_inputs, run
+from baselines.contrastive import STEPS, TEMPERATURE, fused, make_floor, make_inputs, run
 
 from ems_fast import contrastive_loss
 

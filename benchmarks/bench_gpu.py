@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import baselines
-import contrastive_baselines
 import torch
+from baselines import contrastive as contrastive_baselines
+from baselines import losses as baselines
 from torch import Tensor
 
 from ems_fast import BackendError, BagOfWords, contrastive_loss, xtr_loss

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ems_fast.mining import score_candidates, select_pairs
-from ems_fast.neighbors import Neighbors, nearest_both
+from ems_fast.mining.exact import Neighbors, nearest_both
 
 N, D, K = 10_000, 256, 4
 

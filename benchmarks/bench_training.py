@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_recipe import Pairs, PlainRecipe, all_pairs, padded, random_batches
+from baselines.plain_recipe import Pairs, PlainRecipe, all_pairs, padded, random_batches
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ems_fast.batch import Batch
-from ems_fast.batching import BatchStream
-from ems_fast.config import preset
 from ems_fast.corpus import BinaryCorpus, prepare
-from ems_fast.distributed import Ranks
+from ems_fast.distributed.ranks import Ranks
 from ems_fast.model import EMSModel
-from ems_fast.objectives import Objective
+from ems_fast.model.config import preset
+from ems_fast.model.packing import pack
 from ems_fast.ops import BagOfWords
-from ems_fast.packing import pack
 from ems_fast.training import split_options
+from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches.batch import Batch
+from ems_fast.training.objective import Objective
 
 ROUNDS = int(os.environ.get("TRAINING_ROUNDS", "3"))
 STEPS = int(os.environ.get("TRAINING_STEPS", "4"))

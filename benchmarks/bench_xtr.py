@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import baselines
 import pytest
 import torch
+from baselines import losses as baselines
 from torch import Tensor
 
 from ems_fast import BagOfWords, xtr_loss

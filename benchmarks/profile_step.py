@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ems_fast.batching import BatchStream
-from ems_fast.config import PRESETS, preset
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.distributed import Ranks
+from ems_fast.distributed.ranks import Ranks
 from ems_fast.model import EMSModel
-from ems_fast.objectives import Objective
+from ems_fast.model.config import PRESETS, preset
 from ems_fast.training import split_options
+from ems_fast.training.batches import BatchStream
+from ems_fast.training.objective import Objective
 
 # The first of these prefixes that a profiled operation's name has tells its kind.
 KINDS = {

@@ -2,12 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from ems_fast.bulk_encoding import EncodedFile, encode_file
-from ems_fast.config import ModelConfig
 from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
-from ems_fast.diagnosis import Backend, backends
-from ems_fast.embeddings import Embeddings, open_embeddings
-from ems_fast.encoding import EncodingWarning, SentenceEncoder, load
+from ems_fast.encoding.bulk import EncodedFile, encode_file
+from ems_fast.encoding.embeddings import Embeddings, open_embeddings
+from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
+from ems_fast.encoding.load import load
+from ems_fast.encoding.released.encoder import ReleasedEncoder, load_released
 from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.evaluation import (
     EvalSet,
@@ -21,8 +21,9 @@ from ems_fast.evaluation import (
 )
 from ems_fast.exporting import export
 from ems_fast.mining import fit_threshold, mine, score_pairs
+from ems_fast.model.config import ModelConfig
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
-from ems_fast.released_encoder import ReleasedEncoder, load_released
+from ems_fast.ops.backends import Backend, backends
 from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")

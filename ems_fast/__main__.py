@@ -2,6 +2,6 @@
 
 import sys
 
-from ems_fast.cli import main
+from ems_fast.cli.parser import main
 
 sys.exit(main())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from synthetic import TINY, make_corpus
+from support.synthetic import TINY, make_corpus
 
 from ems_fast import BinaryCorpus, ModelConfig, train
 from ems_fast.ops.native import kernels

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from ems_fast.corpus.report import CorpusReport, InputReport
 from ems_fast.errors import InputError
-from ems_fast.tokenizer import Tokenizer
+from ems_fast.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "corpus.json"

@@ -39,14 +39,14 @@ from ems_fast.corpus.held_out import (
     choose_held_out,
     keep_apart,
 )
-from ems_fast.corpus.languages import canonical_order
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Records, Spool
-from ems_fast.corpus.staging import staged_folder
-from ems_fast.corpus.tokenizer_training import train_tokenizer
 from ems_fast.errors import InputError
-from ems_fast.tokenizer import Tokenizer
+from ems_fast.files.staging import staged_folder
+from ems_fast.text.codes import canonical_order
+from ems_fast.text.tokenizer import Tokenizer
+from ems_fast.text.tokenizer_training import train_tokenizer
 
 _SAMPLE_SEED = 1 << 32  # apart from the seeds of the held-out choice
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.encodes import Encodes, check_sentences, text_ids
+from ems_fast.encoding.protocol import Encodes, check_sentences, text_ids
 from ems_fast.errors import InputError
-from ems_fast.margin import Margin
-from ems_fast.mining import Mining, Strategy, fit_threshold, mine
+from ems_fast.mining.margin import Margin
+from ems_fast.mining.search import Mining, Strategy, mine
+from ems_fast.mining.threshold import fit_threshold
 
 
 @dataclass(frozen=True)

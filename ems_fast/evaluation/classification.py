@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ems_fast.encodes import Encodes, encode_sentences
+from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
 from ems_fast.evaluation.probe import HIDDEN, Probes
 from ems_fast.evaluation.sets import (
@@ -25,7 +25,7 @@ from ems_fast.evaluation.sets import (
     read_lines,
 )
 from ems_fast.evaluation.table import Table, percent
-from ems_fast.languages import normalize_language
+from ems_fast.text.languages import normalize_language
 
 EXPECTED = "deu_Latn/train.tsv, dev.tsv and test.tsv with columns 'category' and 'text'"
 _LANGUAGE_FOLDER = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?\Z")

@@ -10,10 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ems_fast.encodes import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
-from ems_fast.margin import Margin, check_margin, margin_scores
-from ems_fast.neighbors import (
+from ems_fast.mining.exact import (
     Neighbors,
     Vectors,
     blocks,
@@ -23,6 +22,7 @@ from ems_fast.neighbors import (
     nearest_both,
     unit_rows,
 )
+from ems_fast.mining.margin import Margin, check_margin, margin_scores
 
 # Scores closer than this are a tie. Equal vectors do not always give equal products: the cells
 # at the edge of a block are summed in another order. 1e-6 is a few roundings of a float32 cosine.

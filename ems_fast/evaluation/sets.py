@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ems_fast.errors import InputError
-from ems_fast.languages import is_language, normalize_language
+from ems_fast.text.languages import is_language, normalize_language
 
 Split = Literal["dev", "test"]
 ENGLISH = "en"

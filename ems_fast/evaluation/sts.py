@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from ems_fast.encodes import Encodes, encode_sentences
+from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
 from ems_fast.evaluation.sets import (
     Split,
@@ -27,7 +27,7 @@ from ems_fast.evaluation.sets import (
     read_lines,
 )
 from ems_fast.evaluation.table import Table, percent
-from ems_fast.mining import pair_cosines
+from ems_fast.mining.pairs import pair_cosines
 
 EXPECTED = "stsb-de-dev.csv and stsb-de-test.csv with columns sentence, sentence, score"
 _FILE = re.compile(r"(?P<name>.+)-(?P<code>[a-z]{2,3})-(?P<split>dev|test)\.csv\Z")

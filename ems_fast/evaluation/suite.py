@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from ems_fast.encodes import Encodes
+from ems_fast.encoding.protocol import Encodes
 from ems_fast.errors import InputError
 from ems_fast.evaluation import classification, sets, sts
 from ems_fast.evaluation.classification import ClassificationEvaluation, evaluate_classification
 from ems_fast.evaluation.report import Evaluation, evaluate
 from ems_fast.evaluation.sets import Split, check_split, read_eval_sets
 from ems_fast.evaluation.sts import StsEvaluation, evaluate_sts
-from ems_fast.margin import Margin
+from ems_fast.mining.margin import Margin
 
 Task = Literal["retrieval", "classification", "sts"]
 TASKS: tuple[Task, ...] = get_args(Task)

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-from ems_fast.encoding import SentenceEncoder, load
+from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.encoding.load import load
+from ems_fast.encoding.released.encoder import ReleasedEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
-from ems_fast.model_card import UNKNOWN_LICENCE, model_card, write_card
-from ems_fast.released_encoder import ReleasedEncoder
-from ems_fast.run_folder import RunFolder
+from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
+from ems_fast.runs.folder import RunFolder
 
 _RELEASED_NOTE = (
     "It was trained on text that is lower-cased and split by a tool for its language; only the "

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ems_fast.config import ModelConfig
-from ems_fast.model import LAYER_NORM_EPS, Encoder
-from ems_fast.tokenizer import PAD_ID
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.encoder import LAYER_NORM_EPS, Encoder
+from ems_fast.text.tokenizer import PAD_ID
 
 
 def bert_config(config: ModelConfig) -> dict[str, Any]:

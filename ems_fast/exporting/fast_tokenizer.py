@@ -29,7 +29,7 @@ import sentencepiece
 
 from ems_fast.errors import InputError
 from ems_fast.exporting.sentencepiece_model import ModelType, Piece, PieceType, SentencePieceModel
-from ems_fast.tokenizer import UNK_ID, Tokenizer
+from ems_fast.text.tokenizer import UNK_ID, Tokenizer
 
 SPACE = "▁"
 # A noncharacter, which no text holds.

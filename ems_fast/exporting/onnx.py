@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ems_fast.config import ModelConfig
-from ems_fast.encoding import SentenceEncoder
+from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
-from ems_fast.model import Encoder, Layer
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.encoder import Encoder, Layer
 
 OPSET = 18
 USE = """\

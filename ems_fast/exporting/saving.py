@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ems_fast.encoding import SentenceEncoder
+from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.encoding.released.encoder import ReleasedEncoder
+from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
-from ems_fast.released_encoder import ReleasedEncoder
-from ems_fast.released_text import preprocess_released
-from ems_fast.run_folder import RunFolder, model_section
+from ems_fast.runs.folder import RunFolder, model_section
 
 
 def write_model(encoder: SentenceEncoder, path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from ems_fast.encoding import SentenceEncoder
+from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.exporting.bert import bert_config, bert_state
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
-from ems_fast.tokenizer import PAD_ID, UNK_ID
+from ems_fast.text.tokenizer import PAD_ID, UNK_ID
 
 USE = """\
 ```python

@@ -9,17 +9,18 @@ from typing import Any, Literal
 
 import torch
 
-from ems_fast.batching import require_enough_pairs
-from ems_fast.config import PRESETS, ModelConfig, preset
 from ems_fast.corpus import BinaryCorpus, format_report, prepare
 from ems_fast.corpus.binary import MANIFEST
-from ems_fast.distributed import RANK_TIMEOUT_MINUTES, Ranks, process_group
-from ems_fast.encoding import SentenceEncoder, load
+from ems_fast.distributed.ranks import RANK_TIMEOUT_MINUTES, Ranks, process_group
+from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.encoding.load import load
 from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet, read_eval_sets
-from ems_fast.model import EMSModel
-from ems_fast.model_card import write_model_card
-from ems_fast.run_folder import RunFolder, model_section
+from ems_fast.model.config import PRESETS, ModelConfig, preset
+from ems_fast.model.ems import EMSModel
+from ems_fast.runs.card import write_model_card
+from ems_fast.runs.folder import RunFolder, model_section
+from ems_fast.training.batches import require_enough_pairs
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.trainer import Trainer

@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ems_fast.atomic import replacing
-from ems_fast.batch import Batch
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.errors import InputError
+from ems_fast.files.atomic import replacing
+from ems_fast.model.packing import Packed
 from ems_fast.ops import BagOfWords
-from ems_fast.packing import Packed
+from ems_fast.training.batches.batch import Batch
 
 
 def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> None:

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ems_fast.batch import Batch
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.distributed import Ranks
+from ems_fast.distributed.ranks import Ranks
 from ems_fast.errors import InputError, TrainingError
-from ems_fast.run_folder import RunFolder
+from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batch_file import save_batch
+from ems_fast.training.batches.batch import Batch
 
 OnNan = Literal["stop", "skip"]
 # Batches that a run which skips keeps; a later one tells little that these do not.

@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from ems_fast.batching import BatchConfig
 from ems_fast.errors import InputError
-from ems_fast.objectives import ObjectiveConfig
 from ems_fast.ops.native import has_fast_bfloat16
-from ems_fast.schedule import Limits
+from ems_fast.training.batches import BatchConfig
 from ems_fast.training.nonfinite import NonfiniteConfig
+from ems_fast.training.objective import ObjectiveConfig
+from ems_fast.training.schedule import Limits
 
 Optimizer = Literal["adamw", "adam-amsgrad"]
 Precision = Literal["auto", "fp32", "bf16"]

@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ems_fast.batch import Batch
-from ems_fast.batching import BatchStream
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.distributed import Ranks
-from ems_fast.encoding import SentenceEncoder
-from ems_fast.model import EMSModel
-from ems_fast.objectives import Objective
-from ems_fast.report import write_report
-from ems_fast.run_folder import RunFolder
-from ems_fast.schedule import learning_rate_factor
+from ems_fast.distributed.ranks import Ranks
+from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.model.ems import EMSModel
+from ems_fast.runs.folder import RunFolder
+from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches.batch import Batch
 from ems_fast.training.console import Console
 from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
+from ems_fast.training.objective import Objective
 from ems_fast.training.options import TrainOptions
+from ems_fast.training.report import write_report
+from ems_fast.training.schedule import learning_rate_factor
 from ems_fast.training.validation import Validator
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.encoding import SentenceEncoder
+from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.evaluation import EvalSet, Evaluation, evaluate
 
 HELD_OUT = "held-out"

@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ems_fast.corpus.languages import is_known, parse_pair, spell_code
 from ems_fast.corpus.readers.base import RawPair, Reader
 from ems_fast.corpus.readers.gettext import Gettext
 from ems_fast.corpus.readers.moses import Moses
 from ems_fast.corpus.readers.tmx import Tmx
 from ems_fast.corpus.readers.tsv import Tsv
-from ems_fast.corpus.streams import COMPRESSIONS, extension
 from ems_fast.errors import InputError
+from ems_fast.files.streams import COMPRESSIONS, extension
+from ems_fast.text.codes import is_known, parse_pair, spell_code
 
 __all__ = ["Gettext", "Moses", "RawPair", "Reader", "Tmx", "Tsv", "open_corpora"]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ems_fast.corpus.languages import check_pair, is_known, spell_code
 from ems_fast.corpus.readers.base import RawPair
-from ems_fast.corpus.streams import check_file, extension, open_bytes
 from ems_fast.errors import InputError
+from ems_fast.files.streams import check_file, extension, open_bytes
+from ems_fast.text.codes import check_pair, is_known, spell_code
 
 _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)

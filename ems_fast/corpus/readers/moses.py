@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ems_fast.corpus.languages import check_pair
 from ems_fast.corpus.readers.base import RawPair
-from ems_fast.corpus.streams import COMPRESSIONS, check_file, count_lines, read_lines
 from ems_fast.errors import InputError
+from ems_fast.files.streams import COMPRESSIONS, check_file, count_lines, read_lines
+from ems_fast.text.codes import check_pair
 
 
 @dataclass(frozen=True)

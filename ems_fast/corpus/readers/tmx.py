@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ems_fast.corpus.languages import check_pair, primary, spell_code
 from ems_fast.corpus.readers.base import RawPair
-from ems_fast.corpus.streams import check_file, open_bytes
 from ems_fast.errors import InputError
+from ems_fast.files.streams import check_file, open_bytes
+from ems_fast.text.codes import check_pair, primary, spell_code
 
 _CHUNK = 1 << 16
 # Inline elements whose content is markup of the document the text came from, not text.

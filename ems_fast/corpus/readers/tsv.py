@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ems_fast.corpus.languages import (
+from ems_fast.corpus.readers.base import RawPair
+from ems_fast.errors import InputError
+from ems_fast.files.streams import check_file, read_lines
+from ems_fast.text.codes import (
     check_pair,
     is_known,
     pair_from_file_name,
     parse_pair,
     spell_code,
 )
-from ems_fast.corpus.readers.base import RawPair
-from ems_fast.corpus.streams import check_file, read_lines
-from ems_fast.errors import InputError
 
 _SAMPLE_LINES = 1000
 # A value of a column of tags, scores or codes; sentences have spaces, letters beyond ASCII or

@@ -1,0 +1,229 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ems_fast
+from ems_fast.cli import doctor as diagnosis
+from ems_fast.demo import run as demo_run
+from ems_fast.distributed.ranks import launched_ranks
+from ems_fast.errors import InputError
+from ems_fast.files.atomic import replacing
+from ems_fast.runs.folder import RunFolder
+from ems_fast.training.report import write_report
+
+
+def prepare(
+    *,
+    corpora: list[str],
+    output: Path,
+    languages: str | None,
+    tags: list[str] | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
+    corpus = ems_fast.prepare(
+        corpora, output, languages=languages, tags=tags, progress=not quiet, **options
+    )
+    print(ems_fast.format_report(corpus.report))
+    print(f"The corpus is in {output}.")
+
+
+def train(
+    *,
+    corpora: list[str],
+    output: Path,
+    model: str,
+    eval_sets: Path | None,
+    resume: bool,
+    auto_resume: bool,
+    rank_timeout_minutes: float,
+    device: str | None,
+    quiet: bool,
+    languages: str | None,
+    tags: list[str] | None,
+    valid_pairs: int,
+    **options: Any,
+) -> None:
+    """Train a model on parallel text or on a prepared corpus."""
+    single = corpora[0] if len(corpora) == 1 else corpora or None
+    result = ems_fast.train(
+        single,
+        output,
+        model=model,
+        eval_sets=eval_sets,
+        resume="auto" if auto_resume else resume,
+        rank_timeout_minutes=rank_timeout_minutes,
+        device=device,
+        progress=not quiet,
+        prepare_options={"languages": languages, "tags": tags, "valid_pairs": valid_pairs},
+        **options,
+    )
+    if os.environ.get("RANK", "0") != "0":
+        return
+    metrics = result.metrics
+    print(
+        f"{metrics['steps']:,} steps, {metrics['pairs']:,} pairs in {metrics['minutes']:.1f} "
+        f"minutes. The run is in {result.output_dir}."
+    )
+
+
+def encode(
+    *,
+    source: Path,
+    model: Path,
+    device: str | None,
+    dtype: Any,
+    quiet: bool,
+    output: Path | None = None,
+    **options: Any,
+) -> None:
+    """Embed a file of sentences, one a line; go on where an interrupted call stopped."""
+    if output is None:
+        raise InputError("output: is missing; give the .npy file to write")
+    ranks = launched_ranks()
+    if ranks is not None and device is None and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    encoder = ems_fast.load(model, device=device, dtype=dtype)
+    with warnings.catch_warnings():  # counts are printed instead
+        warnings.simplefilter("ignore", ems_fast.EncodingWarning)
+        done = ems_fast.encode_file(
+            encoder, source, output, shard=ranks, progress=not quiet, **options
+        )
+    notes = [f"{done.rows:,} vectors of width {done.dimension} are in {done.path}"]
+    if done.resumed_rows:
+        notes.append(f"{done.resumed_rows:,} of them from an earlier call")
+    if done.empty:
+        notes.append(f"{done.empty:,} zero, for lines without a token")
+    if done.truncated:
+        notes.append(f"{done.truncated:,} of lines cut at {encoder.config.max_tokens} tokens")
+    if done.manifest is not None:
+        notes.append(f"all shards are complete, see {done.manifest}")
+    print("; ".join(notes) + ".", file=sys.stderr)
+
+
+def evaluate(
+    *,
+    eval_sets: list[Path],
+    model: Path,
+    device: str | None,
+    languages: Sequence[str] | None,
+    all_languages: bool,
+    json: Path | None,
+    markdown: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Score a model on evaluation sets: translations, classification, similarity."""
+    for path in (json, markdown):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: its folder does not exist; create it first")
+    encoder = ems_fast.load(model, device=device)
+    chosen = None if all_languages else languages or encoder.languages
+    evaluation = ems_fast.evaluate_folders(
+        encoder, eval_sets, languages=chosen, progress=not quiet, **options
+    )
+    print(evaluation.to_table())
+    for path, text in ((json, evaluation.to_json()), (markdown, evaluation.to_markdown())):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def mine(
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: Path,
+    device: str | None,
+    k: int,
+    margin: Any,
+    threshold: float | None,
+    index: Any,
+) -> None:
+    """Find translations of each other in two files of sentences."""
+    mined = ems_fast.mine(
+        ems_fast.load(model, device=device),
+        list(read_lines(source)),
+        list(read_lines(target)),
+        k=k,
+        margin=margin,
+        threshold=threshold,
+        index=index,
+    )
+    mined.to_tsv(output)
+    print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)
+
+
+def score(
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: Path,
+    device: str | None,
+    k: int,
+    margin: Any,
+) -> None:
+    """Score how likely line i of one file translates line i of the other."""
+    sources, targets = list(read_lines(source)), list(read_lines(target))
+    if len(sources) != len(targets):
+        raise InputError(f"{source} has {len(sources)} lines, but {target} has {len(targets)}")
+    scores = ems_fast.score_pairs(
+        ems_fast.load(model, device=device), sources, targets, k=k, margin=margin
+    )
+    with replacing(output) as path, path.open("w", encoding="utf-8") as file:
+        for value, a, b in zip(scores.tolist(), sources, targets, strict=True):
+            file.write(f"{a}\t{b}\t{value:.6f}\n")
+    print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
+
+
+def export(*, model: Path, to: Any, output: Path, int8: bool, licence: str) -> None:
+    """Write a model in the form of another library: sentence-transformers or ONNX."""
+    ems_fast.export(model, output, to=to, int8=int8, licence=licence)
+    print(f"The model is in {output}.")
+
+
+def report(*, run_folder: Path) -> None:
+    """Write the report of a run, also of one that is still going on."""
+    folder = RunFolder(run_folder)
+    write_report(folder)
+    print(f"The report is {folder.report}.")
+
+
+def doctor() -> None:
+    """Say what is compiled, what is active, and why something is not."""
+    print(diagnosis.report())
+
+
+def demo(*, packages: Path | None, output: Path, minutes: float, seed: int) -> None:
+    """Train a small model on real text and show what it has learnt."""
+    demo_run.run(packages, output, minutes=minutes, seed=seed)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file without their ends.
+
+    Raises:
+        InputError: the file is missing, or a line is not UTF-8.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {number}: is not UTF-8 ({error.reason})") from error

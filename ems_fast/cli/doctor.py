@@ -1,0 +1,79 @@
+"""What ``ems-fast doctor`` prints."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from ems_fast.ops import native
+from ems_fast.ops.backends import backends
+
+OPTIONAL_PACKAGES = {"tensorboard": "curves of a run"}
+
+
+def openmp_libraries() -> list[str]:
+    """Paths of the OpenMP runtimes in this process; some packages bundle one of their own."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    paths = {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/" in line}
+    names = ("libgomp", "libiomp", "libomp")
+    return sorted(path for path in paths if Path(path).name.startswith(names))
+
+
+def shares_threads_with_torch() -> bool:
+    """Whether the kernels run in torch's thread pool: both then see one number of threads."""
+    if native.import_error() is not None:
+        return True
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        shared: bool = native.kernels().openmp_max_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    return shared
+
+
+def report() -> str:
+    """Everything that matters when something is slow or missing, as text (``ems-fast doctor``)."""
+    lines = [
+        f"ems-fast {version('ems-fast')}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, {platform.system()} {platform.machine()}",
+        f"processor: {_processor()}, {torch.get_num_threads()} threads, bfloat16 "
+        + ("fast" if native.has_fast_bfloat16() else "not accelerated"),
+        "",
+        "backends",
+    ]
+    for backend in backends():
+        state = "active" if backend.active else "available" if backend.available else "missing"
+        lines.append(f"  {backend.name:<14} {state:<10} {backend.detail}")
+    lines += ["", "OpenMP runtimes"]
+    runtimes = openmp_libraries()
+    lines += [f"  {path}" for path in runtimes] or ["  unknown on this system"]
+    if not shares_threads_with_torch():
+        lines.append(
+            "  the kernels and torch use different ones and compete for the cores: import ems_fast "
+            "or torch before other libraries that use OpenMP"
+        )
+    lines += ["", "optional packages"]
+    for package, purpose in OPTIONAL_PACKAGES.items():
+        try:
+            state = version(package)
+        except PackageNotFoundError:
+            state = f"missing; pip install {package}"
+        lines.append(f"  {package:<14} {purpose}: {state}")
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

@@ -1,0 +1,1 @@
+"""The demonstration: translations that packages carry, a short training, what was learnt."""

@@ -1,0 +1,179 @@
+"""The one place that knows about ranks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ems_fast.distributed.rendezvous import fresh_store
+from ems_fast.errors import InputError, TrainingError
+
+RANK_TIMEOUT_MINUTES = 5.0
+# While one rank prepares text or scores the model, the others may wait long.
+_PATIENCE = timedelta(hours=24)
+# torch reports a lost peer as a plain RuntimeError of the backend's words.
+_LOST = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together.
+
+    Attributes:
+        rank: 0 … world − 1.
+        world: number of processes.
+        device: where this process computes.
+        waiting: the group that `barrier` waits in; its timeout is long.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    waiting: dist.ProcessGroup | None = None
+
+    @property
+    def main(self) -> bool:
+        """True in the one process that writes files and prints."""
+        return self.rank == 0
+
+    def largest(self, values: Tensor) -> Tensor:
+        """The largest of all ranks' values, element by element, in place; no host waits for it."""
+        if self.world > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return values
+
+    def agree(self, values: list[float]) -> list[float]:
+        """The largest of all ranks' values, one by one; how all ranks take one decision."""
+        if self.world == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        return [float(value) for value in self.largest(tensor).tolist()]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here, however long one of them works."""
+        if self.world > 1:
+            dist.barrier(self.waiting)
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """`device`, or the best one there is.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device: got {device!r}, expected for example 'cpu' or 'cuda'") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device: got {device!r}, but torch sees no CUDA device here; use 'cpu'")
+    return resolved
+
+
+def launched_ranks() -> tuple[int, int] | None:
+    """(rank, world) that ``torchrun`` gave this process; None if it was not started by it."""
+    if "RANK" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+@contextmanager
+def process_group(
+    device: str | torch.device | None, *, timeout_minutes: float = RANK_TIMEOUT_MINUTES
+) -> Iterator[Ranks]:
+    """Join the processes that ``torchrun`` started, or stand alone if it did not.
+
+    The group is gloo on CPU and nccl on GPUs; one that the caller made already is used as it is.
+
+    Args:
+        device: where to compute; see `resolve_device`.
+        timeout_minutes: a rank that keeps the others waiting for longer within a step is taken
+            for lost. One whose process ends is noticed at once.
+
+    Raises:
+        InputError: `device` does not exist here, or `timeout_minutes` is not above 0.
+        TrainingError: another rank was lost.
+    """
+    if not timeout_minutes > 0:
+        raise InputError(f"rank_timeout_minutes: got {timeout_minutes}, expected more than 0")
+    resolved = resolve_device(device)
+    if "RANK" not in os.environ and not dist.is_initialized():
+        yield Ranks(0, 1, resolved)
+        return
+    if resolved.type == "cuda":
+        resolved = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(resolved)
+    ours = not dist.is_initialized()
+    waiting = None
+    try:
+        if ours:
+            timeout = timedelta(minutes=timeout_minutes)
+            store, rank, world = fresh_store(timeout)
+            backend = "nccl" if resolved.type == "cuda" else "gloo"
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=world, timeout=timeout
+            )
+        waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), resolved, waiting)
+    except RuntimeError as error:
+        if _is_loss_of_a_rank(error):
+            raise TrainingError(
+                f"rank {os.environ.get('RANK', '?')}: another process of this run ended or is "
+                f"silent, so this one stops too ({_reason(error)}); see what the other says, then "
+                "start all of them again with --resume: the last checkpoint is whole"
+            ) from error
+        raise
+    finally:
+        if ours and dist.is_initialized():
+            dist.destroy_process_group()
+        elif waiting is not None:
+            dist.destroy_process_group(waiting)
+
+
+def _is_loss_of_a_rank(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or (
+        type(error) is RuntimeError and any(word in str(error).lower() for word in _LOST)
+    )
+
+
+def _reason(error: RuntimeError) -> str:
+    """The backend's first words, without the place in its source."""
+    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).partition("\n")[0].split(". ")[0][:120]
+
+
+class _GatherRows(torch.autograd.Function):
+    """All ranks' rows on every rank.
+
+    Every rank then computes the same loss of the whole batch, so the gradient of its own rows is
+    complete without communication; it is multiplied by the number of ranks because averaging the
+    parameters' gradients over ranks divides by it.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        world = dist.get_world_size()
+        return gradient.chunk(world)[dist.get_rank()] * world
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows [B, …] of every rank, in the order of ranks [world · B, …], differentiable."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered

@@ -1,0 +1,368 @@
+"""A file of sentences to vectors on disk: constant memory, several processes, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ems_fast.distributed.ranks import resolve_device
+from ems_fast.encoding.embeddings import FORMAT, manifest_path, shard_path
+from ems_fast.encoding.encoder import (
+    EncodingWarning,
+    OnOverlong,
+    SentenceEncoder,
+    warn_of_odd_sentences,
+)
+from ems_fast.encoding.partial_array import (
+    PartialArray,
+    RowWriter,
+    partial_path,
+    progress_path,
+    read_json,
+    write_json,
+)
+from ems_fast.errors import EmsError, InputError
+from ems_fast.files.streams import check_file, read_lines
+
+# Sentences that are encoded and written together.
+CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class EncodedFile:
+    """What `encode_file` did.
+
+    Attributes:
+        path: what was written: the array, or this process's shard of it.
+        rows: vectors in it.
+        dimension: D.
+        empty: sentences without a token; their vectors are zero.
+        truncated: sentences of which only the first tokens were read.
+        resumed_rows: vectors that an earlier, interrupted call had written.
+        manifest: the manifest of all shards, once the last of them is complete.
+    """
+
+    path: Path
+    rows: int
+    dimension: int
+    empty: int
+    truncated: int
+    resumed_rows: int
+    manifest: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How sentences become vectors; what is sent to worker processes."""
+
+    source: Path
+    normalize: bool
+    batch_tokens: int
+    on_overlong: OnOverlong
+
+
+def encode_file(
+    encoder: SentenceEncoder,
+    source: str | Path,
+    output: str | Path,
+    *,
+    normalize: bool = False,
+    batch_tokens: int = 4096,
+    on_overlong: OnOverlong = "truncate",
+    workers: int | None = None,
+    devices: Sequence[str] | None = None,
+    shard: tuple[int, int] | None = None,
+    progress: bool = True,
+) -> EncodedFile:
+    """Embed a text file into a ``.npy`` file, in memory that does not grow with it.
+
+    The vectors are written beside `output` as they come, and take its name when all are there.
+    After an interruption of any kind, the same call goes on where the last record of progress is
+    (one every few seconds), and gives the same bytes as one without interruption if it computes
+    with as many threads. Progress of another input, model or set of options is given up with an
+    `EncodingWarning`; empty and over-long sentences are counted in one.
+
+    Args:
+        encoder: the model.
+        source: UTF-8 text, one sentence a line; also ``.gz``, ``.xz`` or ``.zst``.
+        output: the ``.npy`` file, float32 [lines, D], row i for line i; replaced if it exists.
+        normalize: as in `SentenceEncoder.encode`.
+        batch_tokens: as in `SentenceEncoder.encode`.
+        on_overlong: as in `SentenceEncoder.encode`; an error names the line.
+        workers: processes; on a CPU they share torch's threads. None: one a device.
+        devices: where they compute, in turn; None: where the encoder does.
+        shard: (rank, world): encode only the rank-th of `world` equal parts, into
+            ``X.00000-of-00004.npy`` for ``X.npy``. Who finishes last writes the manifest
+            ``X.npy.json``, which `open_embeddings` reads; all must see the same folder.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: a source that is missing, empty or no UTF-8; an output that cannot be written or
+            is being written by another process; unknown options or devices.
+        EmsError: a worker process died.
+    """
+    source, output = Path(source), Path(output)
+    if not encoder.reads_raw_text:
+        raise InputError(
+            "encoder: preprocesses text with a tool for its language, which a file does not tell; "
+            "split the text first and load the checkpoint with preprocessing=None"
+        )
+    places = _places(encoder, workers, devices)
+    rank, world = (0, 1) if shard is None else shard
+    if not 0 <= rank < world:
+        raise InputError(f"shard: got {shard}, expected (rank, world) with 0 ≤ rank < world")
+    if output.suffix != ".npy":
+        raise InputError(f"output: got {str(output)!r}, expected a name that ends in .npy")
+    paths = [output if shard is None else shard_path(output, r, world) for r in range(world)]
+    path = paths[rank]
+    identity = {
+        "format": FORMAT,
+        **_source_identity(source, path),
+        "dimension": encoder.dimension,
+        "model": encoder.fingerprint(),
+        "normalized": normalize,
+        "batch_tokens": batch_tokens,
+        "world": world,
+    }
+    n = identity["rows"]
+    bounds = [n * r // world for r in range(world + 1)]
+    start, rows = bounds[rank], bounds[rank + 1] - bounds[rank]
+    if shard is not None:
+        _drop_other_manifest(manifest_path(output), identity)
+        if path.exists() and manifest_path(output).exists():
+            return EncodedFile(path, rows, encoder.dimension, 0, 0, rows, manifest_path(output))
+    array = PartialArray(path, (rows, encoder.dimension), identity)
+    if array.restarted:
+        message = f"{progress_path(path)}: is of another input, model or option; starting over"
+        warnings.warn(message, EncodingWarning, stacklevel=2)
+    resumed = array.done
+    if not array.complete:
+        options = _Options(source, normalize, batch_tokens, on_overlong)
+        with (
+            tqdm(total=rows, unit="sentence", unit_scale=True, disable=not progress) as bar,
+            array.writing() as writer,
+        ):
+            resumed = array.done
+            bar.update(resumed)
+            first = start + resumed
+            chunks = _chunks(source, first, start + rows)
+            if len(places) == 1:
+                here = encoder if encoder.device == places[0] else encoder.to(places[0])
+                done = _encode_here(here, options, chunks, start, first, writer)
+            else:
+                done = _encode_in_workers(encoder, options, chunks, start, first, places, path)
+            with closing(done):
+                for count, empty, truncated in done:
+                    array.advance(writer, count, empty=empty, truncated=truncated)
+                    bar.update(count)
+            if array.done != rows:
+                raise InputError(f"{source}: became shorter while it was read; encode it again")
+    manifest: Path | None = None
+    if shard is None:
+        progress_path(path).unlink(missing_ok=True)
+    else:
+        manifest = _complete_manifest(manifest_path(output), paths, bounds, identity)
+    empty, truncated = array.counts.get("empty", 0), array.counts.get("truncated", 0)
+    warn_of_odd_sentences(rows, empty, truncated, encoder.config.max_tokens, stacklevel=3)
+    return EncodedFile(path, rows, encoder.dimension, empty, truncated, resumed, manifest)
+
+
+def _source_identity(source: Path, path: Path) -> dict[str, Any]:
+    """Size, hash and lines of the source; every line is seen to be UTF-8."""
+    nothing = InputError(f"{source}: is empty, expected one sentence a line")
+    if source.is_file() and source.stat().st_size == 0:
+        raise nothing
+    check_file(source)
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    found = {"source_bytes": source.stat().st_size, "source_sha256": digest.hexdigest()}
+    progress = read_json(progress_path(path))
+    if all(progress.get(key) == value for key, value in found.items()):
+        return {**found, "rows": progress["rows"]}
+    rows = sum(1 for _ in read_lines(source))
+    if rows == 0:
+        raise nothing
+    return {**found, "rows": rows}
+
+
+def _places(
+    encoder: SentenceEncoder, workers: int | None, devices: Sequence[str] | None
+) -> list[torch.device]:
+    """The device of every worker."""
+    found = [encoder.device] if not devices else [resolve_device(device) for device in devices]
+    for device in found:
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise InputError(
+                f"devices: got {device}, but there are {torch.cuda.device_count()} CUDA devices"
+            )
+    if workers is not None and workers < len(found):
+        raise InputError(f"workers: got {workers}, expected at least one a device ({len(found)})")
+    return [found[i % len(found)] for i in range(workers or len(found))]
+
+
+def _chunks(source: Path, start: int, stop: int) -> Iterator[list[str]]:
+    """Lines start … stop − 1 of the source."""
+    lines = islice((line for _, line in read_lines(source)), start, stop)
+    while chunk := list(islice(lines, CHUNK_ROWS)):
+        yield chunk
+
+
+def _encode_here(
+    encoder: SentenceEncoder,
+    options: _Options,
+    chunks: Iterator[list[str]],
+    start: int,
+    first: int,
+    writer: RowWriter,
+) -> Generator[tuple[int, int, int], None, None]:
+    """Encode and write `chunks`, whose first line is `first`; row 0 of the array is line `start`.
+
+    Yields:
+        Rows, empty and truncated sentences of each chunk, once it is written.
+    """
+    encoded = encoder.encode_chunks(
+        chunks,
+        batch_tokens=options.batch_tokens,
+        normalize=options.normalize,
+        on_overlong=options.on_overlong,
+        where=f"{options.source}, line",
+        first=first + 1,
+    )
+    row = first - start
+    for chunk in encoded:
+        writer.write(row, chunk.vectors.cpu().numpy())
+        row += len(chunk.vectors)
+        yield len(chunk.vectors), chunk.empty, chunk.truncated
+
+
+def _encode_in_workers(
+    encoder: SentenceEncoder,
+    options: _Options,
+    chunks: Iterator[list[str]],
+    start: int,
+    first: int,
+    places: list[torch.device],
+    path: Path,
+) -> Generator[tuple[int, int, int], None, None]:
+    """As `_encode_here`, by one process a place; chunks are yielded in order."""
+    context = multiprocessing.get_context("spawn")
+    devices = context.SimpleQueue()
+    for place in places:
+        devices.put(str(place))
+    threads = max(1, torch.get_num_threads() // len(places))
+    # As bytes: torch would hand tensors over in shared memory, which containers keep small.
+    model = pickle.dumps(encoder)
+    pool = ProcessPoolExecutor(
+        len(places), context, _start_worker, (devices, threads, model, options, start, path)
+    )
+    waiting: deque[Future[list[tuple[int, int, int]]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(_work, chunk, first))
+            first += len(chunk)
+            if len(waiting) > 2 * len(places):
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise EmsError(
+            "a worker process died, perhaps for lack of memory; run the same command again, which "
+            "goes on where this one stopped, with fewer workers or smaller batch_tokens"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process keeps between its chunks."""
+
+    encoder: SentenceEncoder
+    options: _Options
+    start: int
+    writer: RowWriter
+
+
+def _start_worker(
+    devices: Any, threads: int, model: bytes, options: _Options, start: int, path: Path
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    _Worker.encoder = pickle.loads(model).to(devices.get())
+    _Worker.options, _Worker.start = options, start
+    _Worker.writer = RowWriter(partial_path(path), _Worker.encoder.dimension)
+
+
+def _exit_with_parent() -> None:
+    """End this process when the parent is gone, also if it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(chunk: list[str], first: int) -> list[tuple[int, int, int]]:
+    worker = _Worker
+    return list(
+        _encode_here(
+            worker.encoder, worker.options, iter([chunk]), worker.start, first, worker.writer
+        )
+    )
+
+
+def _drop_other_manifest(path: Path, identity: dict[str, Any]) -> None:
+    """Remove a manifest of shards that are about to be replaced.
+
+    Raises:
+        InputError: there is such a file, but it is no manifest.
+    """
+    manifest = read_json(path)
+    if path.exists() and "source_sha256" not in manifest:
+        raise InputError(f"{path}: is in the way of the manifest; give another output or remove it")
+    if any(manifest.get(key) != value for key, value in identity.items()):
+        path.unlink(missing_ok=True)
+
+
+def _complete_manifest(
+    path: Path, paths: list[Path], bounds: list[int], identity: dict[str, Any]
+) -> Path | None:
+    """Write the manifest if all shards are there; only then do their records go."""
+    arrays = [
+        PartialArray(shard, (stop - start, identity["dimension"]), identity)
+        for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
+    ]
+    if not all(array.complete for array in arrays):
+        # Another process that finished at the same time may have written it, and cleaned up.
+        return path if path.exists() else None
+    shards = [
+        {"file": shard.name, "start": start, "rows": stop - start}
+        for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
+    ]
+    counts = {
+        name: sum(array.counts.get(name, 0) for array in arrays) for name in ("empty", "truncated")
+    }
+    order = "row i of the shards, one after another, is line i of the source"
+    write_json(path, {**identity, **counts, "dtype": "float32", "order": order, "shards": shards})
+    for shard in paths:
+        progress_path(shard).unlink(missing_ok=True)
+    return path

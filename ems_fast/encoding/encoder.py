@@ -1,0 +1,366 @@
+"""Encode sentences with a trained model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ems_fast.distributed.ranks import resolve_device
+from ems_fast.encoding.protocol import check_sentences
+from ems_fast.errors import InputError
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.encoder import Encoder
+from ems_fast.model.packing import pack
+from ems_fast.text.tokenizer import Tokenizer
+
+# Sentences tokenised and sorted by length together: bounds memory, and is long enough that the
+# batches cut from it hold sentences of almost one length.
+CHUNK_SENTENCES = 32_768
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+OnOverlong = Literal["truncate", "error"]
+
+
+_Tokens = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # ids, offsets
+
+
+class EncodingWarning(UserWarning):
+    """Some sentences could not be encoded as they are: empty, or longer than the model reads."""
+
+
+@dataclass(frozen=True)
+class EncodedChunk:
+    """The vectors of b consecutive sentences.
+
+    Attributes:
+        vectors: float32 [b, D] on the encoder's device.
+        empty: sentences without a token; their vectors are zero.
+        truncated: sentences longer than the model reads.
+    """
+
+    vectors: Tensor
+    empty: int
+    truncated: int
+
+
+class SentenceEncoder:
+    """A trained encoder with its tokenizer. It can be pickled, and so sent to other processes.
+
+    Args:
+        encoder: the module.
+        tokenizer: its tokenizer.
+        config: its sizes and languages.
+        device: where it computes.
+        dtype: what it computes in; None leaves the module's.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+    ):
+        self.module = encoder.to(device=device, dtype=dtype).eval()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.device = device
+
+    reads_raw_text = True
+    """Whether sentences are encoded as they are, with nothing known of their language."""
+
+    @property
+    def dimension(self) -> int:
+        """D, the width of a vector."""
+        return self.config.width
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages it was trained on; encoding needs none."""
+        return self.config.languages
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; vectors are float32 whatever it is."""
+        return self.module.tokens.weight.dtype
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["numpy"] = ...,
+        progress: bool | None = ...,
+    ) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["torch"],
+        progress: bool | None = ...,
+    ) -> Tensor: ...
+
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = 4096,
+        normalize: bool = False,
+        on_overlong: OnOverlong = "truncate",
+        output: Literal["numpy", "torch"] = "numpy",
+        progress: bool | None = None,
+    ) -> npt.NDArray[np.float32] | Tensor:
+        """Embed n sentences.
+
+        Batches hold sentences of one or few lengths, so nothing is padded and a vector does not
+        depend on the sentences beside it (within the rounding of the encoder's dtype: 1e-6 in
+        float32).
+
+        Args:
+            sentences: n strings of any language. One without a token, such as an empty one, gets
+                the zero vector, and is counted in an `EncodingWarning`.
+            batch_tokens: tokens of a batch; bounds memory, does not change the result.
+            normalize: scale the vectors to length 1; a zero vector stays zero.
+            on_overlong: of a sentence longer than the model reads, ``"truncate"`` takes the first
+                ``config.max_tokens`` tokens and counts it in an `EncodingWarning`; ``"error"``
+                raises.
+            output: ``"numpy"``, or ``"torch"`` for a tensor on the encoder's device.
+            progress: show a progress bar; None shows one from 10,000 sentences on.
+
+        Returns:
+            float32 [n, D], in the order of `sentences`.
+
+        Raises:
+            InputError: `sentences` is one string, or holds something that is no string; an
+                over-long sentence, if asked to; an unknown option.
+        """
+        check_sentences("sentences", sentences, allow_empty=True)
+        if output not in ("numpy", "torch"):
+            raise InputError(f"output: got {output!r}, expected 'numpy' or 'torch'")
+        n = len(sentences)
+        device = self.device if output == "torch" else torch.device("cpu")
+        vectors = torch.empty(n, self.dimension, dtype=torch.float32, device=device)
+        start = empty = truncated = 0
+        show = n >= 10_000 if progress is None else progress
+        with tqdm(total=n, unit="sentence", unit_scale=True, disable=not show) as bar:
+            chunks = self.encode_chunks(
+                (sentences[i : i + CHUNK_SENTENCES] for i in range(0, n, CHUNK_SENTENCES)),
+                batch_tokens=batch_tokens,
+                normalize=normalize,
+                on_overlong=on_overlong,
+                advance=bar.update,
+            )
+            for chunk in chunks:
+                vectors[start : start + len(chunk.vectors)] = chunk.vectors
+                start += len(chunk.vectors)
+                empty += chunk.empty
+                truncated += chunk.truncated
+        warn_of_odd_sentences(n, empty, truncated, self.config.max_tokens, stacklevel=3)
+        return vectors if output == "torch" else vectors.numpy()
+
+    def encode_chunks(
+        self,
+        chunks: Iterable[Sequence[str]],
+        *,
+        batch_tokens: int = 4096,
+        normalize: bool = False,
+        on_overlong: OnOverlong = "truncate",
+        where: str = "sentences: item",
+        first: int = 0,
+        advance: Callable[[int], object] | None = None,
+    ) -> Iterator[EncodedChunk]:
+        """Embed a stream of sentences in memory for two of its chunks.
+
+        The tokens of a chunk are made while the chunk before it is in the model.
+
+        Args:
+            chunks: lists of strings, not checked.
+            batch_tokens: as in `encode`.
+            normalize: as in `encode`.
+            on_overlong: as in `encode`.
+            where: what messages call a sentence, before its number.
+            first: the number of the first sentence.
+            advance: called with the number of sentences done since the last call.
+
+        Raises:
+            InputError: an over-long sentence, if asked to; an unknown option.
+        """
+        if batch_tokens < 1:
+            raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
+        if on_overlong not in get_args(OnOverlong):
+            raise InputError(f"on_overlong: got {on_overlong!r}, expected 'truncate' or 'error'")
+        limit = None if on_overlong == "truncate" else self.config.max_tokens
+        threads = torch.get_num_threads()
+
+        def tokenise(chunk: Sequence[str], number: int) -> _Tokens:
+            try:
+                ids, offsets = self.tokenizer.encode_packed(chunk, num_threads=threads)
+            except (TypeError, UnicodeError):  # which of them depends on the version
+                raise _not_text(chunk, where, number) from None
+            if limit is not None:
+                _check_lengths(np.diff(offsets), limit, where, number)
+            return ids, offsets
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting: Future[_Tokens] | None = None
+            for chunk in chunks:
+                following = pool.submit(tokenise, chunk, first)
+                first += len(chunk)
+                if waiting is not None:
+                    yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
+                waiting = following
+            if waiting is not None:
+                yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
+
+    def _encode_tokens(
+        self,
+        ids: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        batch_tokens: int,
+        normalize: bool,
+        advance: Callable[[int], object] | None,
+    ) -> EncodedChunk:
+        lengths = np.diff(offsets)
+        empty = int((lengths == 0).sum())
+        truncated = int((lengths > self.config.max_tokens).sum())
+        np.minimum(lengths, self.config.max_tokens, out=lengths)
+        vectors = torch.zeros(len(lengths), self.dimension, device=self.device)
+        with torch.inference_mode():
+            for rows in _batches(lengths, batch_tokens):
+                packed = pack(ids, offsets[rows], lengths[rows]).to(self.device)
+                at = torch.from_numpy(rows).to(self.device)
+                vectors.index_copy_(0, at, self.module(packed).float())
+                if advance is not None:
+                    advance(len(rows))
+            if normalize:
+                norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+                vectors.div_(norms.masked_fill_(norms == 0, 1))
+        if advance is not None:
+            advance(empty)
+        return EncodedChunk(vectors, empty, truncated)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: Dtype | None = None
+    ) -> SentenceEncoder:
+        """Move it to a device or dtype, as `load` describes them; None leaves what is.
+
+        Raises:
+            InputError: the device does not exist here, or the dtype does not go with it.
+        """
+        resolved = self.device if device is None else resolve_device(device)
+        wanted = None if dtype is None else resolve_dtype(dtype, resolved)
+        self.module.to(device=resolved, dtype=wanted)
+        self.device = resolved
+        return self
+
+    def fingerprint(self) -> str:
+        """A hash of the model: its sizes, tokenizer, weights and dtype."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        digest.update(self.tokenizer.sha256.encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        weights = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
+        device = str(self.device)
+        return _rebuild, (type(self), self.config, self.tokenizer, weights, device, self.dtype)
+
+
+def _rebuild(
+    kind: type[SentenceEncoder],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    weights: dict[str, Tensor],
+    device: str,
+    dtype: torch.dtype,
+    *more: Any,
+) -> SentenceEncoder:
+    """What unpickling calls; `more` are the arguments that a subclass adds."""
+    encoder = Encoder(config).to(dtype)
+    encoder.load_state_dict(weights)
+    return kind(encoder, tokenizer, config, resolve_device(device), *more)
+
+
+def warn_of_odd_sentences(
+    n: int, empty: int, truncated: int, max_tokens: int, *, stacklevel: int = 2
+) -> None:
+    """Warn if some of n sentences were empty or cut."""
+    found = []
+    if empty:
+        found.append(f"{empty} without a token (their vectors are zero)")
+    if truncated:
+        found.append(f"{truncated} longer than {max_tokens} tokens (cut there)")
+    if found:
+        message = f"of {n} sentences, {' and '.join(found)}"
+        warnings.warn(message, EncodingWarning, stacklevel=stacklevel)
+
+
+def _check_lengths(lengths: npt.NDArray[np.int64], max_tokens: int, where: str, first: int) -> None:
+    """Raise `InputError` at the first sentence with more than `max_tokens` tokens."""
+    if (lengths > max_tokens).any():
+        index = int((lengths > max_tokens).argmax())
+        raise InputError(
+            f"{where} {first + index}: has {lengths[index]} tokens, but the model reads "
+            f"{max_tokens}; split it, or pass on_overlong='truncate'"
+        )
+
+
+def _not_text(chunk: Sequence[str], where: str, first: int) -> InputError:
+    """The error of a chunk that cannot be written as UTF-8."""
+    for index, sentence in enumerate(chunk, start=first):
+        if any("\ud800" <= character <= "\udfff" for character in sentence):
+            return InputError(
+                f"{where} {index}: holds half of a surrogate pair, which is no character; decode "
+                "the text as UTF-8, with errors='replace' if it is damaged"
+            )
+    return InputError(f"{where} {first} and after: cannot be encoded as UTF-8")
+
+
+def _batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows of non-empty sentences, shortest first, about `batch_tokens` tokens at a time."""
+    by_length = np.argsort(lengths, kind="stable")
+    by_length = by_length[lengths[by_length] > 0]
+    # A sentence belongs to the batch in which its last token falls.
+    batch = (np.cumsum(lengths[by_length]) - 1) // batch_tokens
+    yield from np.split(by_length, np.flatnonzero(np.diff(batch)) + 1) if len(by_length) else ()
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The torch dtype of a name.
+
+    Raises:
+        InputError: an unknown name, or float16 on a CPU, which computes it slowly.
+    """
+    if dtype not in get_args(Dtype):
+        raise InputError(
+            f"dtype: got {dtype!r}, expected one of {', '.join(map(repr, get_args(Dtype)))}"
+        )
+    if dtype == "float16" and device.type == "cpu":
+        raise InputError("dtype: 'float16' is for GPUs; on a CPU use 'bfloat16' or 'float32'")
+    resolved: torch.dtype = getattr(torch, dtype)
+    return resolved

@@ -1,0 +1,59 @@
+"""Load a trained encoder from its run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ems_fast.distributed.ranks import resolve_device
+from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
+from ems_fast.errors import InputError
+from ems_fast.model.encoder import Encoder
+from ems_fast.runs.folder import RunFolder
+
+
+def load(
+    run: str | Path, *, device: str | torch.device | None = None, dtype: Dtype = "float32"
+) -> SentenceEncoder:
+    """The encoder of a run.
+
+    Args:
+        run: the run's folder.
+        device: where to compute; None takes a GPU if there is one.
+        dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
+            natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
+            Vectors are float32 in any case.
+
+    Raises:
+        InputError: the folder holds no model, or files that do not fit each other; the device
+            does not exist here, or the dtype does not go with it.
+    """
+    resolved_device = resolve_device(device)
+    resolved_dtype = resolve_dtype(dtype, resolved_device)
+    folder = RunFolder(run)
+    config = folder.read_model_config()
+    tokenizer = folder.read_tokenizer()
+    if tokenizer.vocab_size != config.vocab_size:
+        raise InputError(
+            f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
+            f"{config.vocab_size}"
+        )
+    prefix = "encoder."
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in folder.read_weights().items()
+        if name.startswith(prefix)
+    }
+    encoder = Encoder(config)
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{folder.weights}: does not fit config.toml ({error})") from error
+    if folder.read_config().get("text", {}).get("preprocessing") == "released":
+        from ems_fast.encoding.released.encoder import (
+            ReleasedEncoder,  # which builds on this module
+        )
+
+        return ReleasedEncoder(encoder.to(resolved_dtype), tokenizer, config, resolved_device)
+    return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype)

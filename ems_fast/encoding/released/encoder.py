@@ -1,0 +1,250 @@
+"""The authors' released checkpoint as an encoder."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ems_fast.distributed.ranks import resolve_device
+from ems_fast.encoding.encoder import OnOverlong, SentenceEncoder
+from ems_fast.encoding.protocol import check_sentences
+from ems_fast.encoding.released.checkpoint import state_from_released
+from ems_fast.encoding.released.text import preprocess_released
+from ems_fast.errors import InputError
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.encoder import Encoder
+from ems_fast.text.tokenizer import Tokenizer
+
+Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
+"""Sentences and their language to the text that the tokenizer gets."""
+
+# The released tokenizer has pad, unk and <MASK>, then a symbol <2xx> for each language.
+_FIRST_LANGUAGE = 3
+
+
+class ReleasedEncoder(SentenceEncoder):
+    """An encoder whose sentences are preprocessed with a tool for their language.
+
+    Args:
+        encoder: the module.
+        tokenizer: its tokenizer.
+        config: its sizes and languages.
+        device: where it computes.
+        preprocessing: makes the text for the tokenizer.
+    """
+
+    reads_raw_text = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        device: torch.device,
+        preprocessing: Preprocessing = preprocess_released,
+    ):
+        super().__init__(encoder, tokenizer, config, device)
+        self.preprocessing = preprocessing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, state = super().__reduce__()
+        return rebuild, (*state, self.preprocessing)
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["numpy"] = ...,
+        progress: bool | None = ...,
+        language: str | None = ...,
+    ) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = ...,
+        normalize: bool = ...,
+        on_overlong: OnOverlong = ...,
+        output: Literal["torch"],
+        progress: bool | None = ...,
+        language: str | None = ...,
+    ) -> Tensor: ...
+
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int = 4096,
+        normalize: bool = False,
+        on_overlong: OnOverlong = "truncate",
+        output: Literal["numpy", "torch"] = "numpy",
+        progress: bool | None = None,
+        language: str | None = None,
+    ) -> npt.NDArray[np.float32] | Tensor:
+        """Embed n sentences of one language; see `SentenceEncoder.encode`.
+
+        Args:
+            sentences: n strings.
+            batch_tokens: tokens of a batch.
+            normalize: scale the vectors to length 1.
+            on_overlong: ``"truncate"`` or ``"error"``.
+            output: ``"numpy"`` or ``"torch"``.
+            progress: show a progress bar; None shows one from 10,000 sentences on.
+            language: of the sentences, as an ISO 639 code; the released preprocessing needs it.
+
+        Returns:
+            float32 [n, D], in the order of `sentences`.
+
+        Raises:
+            InputError: `sentences` are no strings, or preprocessing lacks a language or a tool.
+        """
+        check_sentences("sentences", sentences, allow_empty=True)
+        vectors: npt.NDArray[np.float32] | Tensor = super().encode(
+            self.preprocessing(sentences, language),
+            batch_tokens=batch_tokens,
+            normalize=normalize,
+            on_overlong=on_overlong,
+            output=output,
+            progress=progress,
+        )
+        return vectors
+
+
+def load_released(
+    checkpoint: str | Path,
+    tokenizer: str | Path,
+    *,
+    preprocessing: Literal["released"] | Preprocessing | None = "released",
+    heads: int = 16,
+    device: str | torch.device | None = None,
+) -> SentenceEncoder:
+    """Load the checkpoint that the authors of EMS released, or another of that format.
+
+    Args:
+        checkpoint: the ``.pt`` file; no code in it is run.
+        tokenizer: its SentencePiece model.
+        preprocessing: ``"released"`` lower-cases and splits with the authors' tools (extra
+            ``released``) and makes ``encode`` need the sentences' ``language``; a function takes
+            the sentences and that language and returns the text to encode; None takes sentences
+            as they are, which is right if they are split and lower-cased already.
+        heads: attention heads, the one size that the weights do not tell.
+        device: where to compute; None takes a GPU if there is one.
+
+    Returns:
+        The encoder; a `ReleasedEncoder` unless `preprocessing` is None.
+
+    Raises:
+        InputError: a file cannot be read, is of another format, or they do not fit each other.
+    """
+    if preprocessing is not None and preprocessing != "released" and not callable(preprocessing):
+        raise InputError(
+            f"preprocessing: got {preprocessing!r}, expected 'released', a function or None"
+        )
+    path = Path(checkpoint)
+    pieces = Tokenizer.from_file(tokenizer)
+    state = _read_state(path)
+    config = _infer_config(path, state, pieces, heads)
+    encoder = Encoder(config)
+    prefix = "encoder."
+    try:
+        encoder.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole EMS checkpoint ({reason})") from error
+    where = resolve_device(device)
+    if preprocessing is None:
+        return SentenceEncoder(encoder, pieces, config, where)
+    chosen = preprocess_released if preprocessing == "released" else preprocessing
+    return ReleasedEncoder(encoder, pieces, config, where, chosen)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The checkpoint's tensors under this library's names."""
+    try:
+        # Mapped, the optimiser's state is never read.
+        mapped = zipfile.is_zipfile(path)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(f"{path}: is not a checkpoint of tensors ({reason})") from error
+    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(
+            f"{path}: has no 'state_dict' of tensors; give the file that the authors released"
+        )
+    try:
+        return state_from_released(state)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: the names of its tensors are not those of a released EMS checkpoint "
+            f"({error.args[0]})"
+        ) from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled NumPy number is made of: losses beside the weights may be such."""
+    import _codecs
+
+    scalar = np.float64(0).__reduce__()[0]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        type(np.dtype(np.float64)),
+        type(np.dtype(np.float32)),
+        _codecs.encode,
+    ]
+
+
+def _infer_config(
+    path: Path, state: Mapping[str, Tensor], tokenizer: Tokenizer, heads: int
+) -> ModelConfig:
+    """Sizes from the weights' shapes, languages from the tokenizer's symbols."""
+    try:
+        vocab_size, width = state["encoder.tokens.weight"].shape
+        num_languages, language_width = state["xtr_head.languages.weight"].shape
+        max_tokens = state["encoder.positions.weight"].shape[0] - 1
+        ffn_width = state["encoder.layers.0.ffn_in.weight"].shape[0]
+        head_width = state["xtr_head.dense.weight"].shape[0]
+        projection_width = state["contrastive_head.outer.weight"].shape[0]
+    except KeyError as error:
+        raise InputError(
+            f"{path}: lacks the weights that are {error.args[0]} here; is the file whole?"
+        ) from error
+    if tokenizer.vocab_size != vocab_size:
+        raise InputError(
+            f"tokenizer: has {tokenizer.vocab_size} pieces, but {path} was made for {vocab_size}"
+        )
+    layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
+    symbols = map(tokenizer.piece, range(_FIRST_LANGUAGE, _FIRST_LANGUAGE + num_languages))
+    languages = tuple(s[2:-1] for s in symbols if s.startswith("<2") and s.endswith(">"))
+    return ModelConfig(
+        vocab_size=vocab_size,
+        languages=languages if len(languages) == num_languages else (),
+        layers=len(layers),
+        width=width,
+        heads=heads,
+        ffn_width=ffn_width,
+        language_width=language_width,
+        projection_width=projection_width,
+        max_tokens=max_tokens,
+        tied=head_width == width,
+    )

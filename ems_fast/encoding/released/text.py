@@ -1,0 +1,103 @@
+"""The text that the authors' released checkpoint was trained on: lower-cased and tokenised.
+
+Which tool splits which language follows the released inference code: Juman++ for Japanese, jieba
+for Chinese, the Moses tokenizer (without escaping) for all others.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from ems_fast.errors import InputError
+from ems_fast.text.languages import normalize_language
+
+_CHINESE = ("zh", "wuu", "yue")
+_INSTEAD = "or split the text yourself and load the checkpoint with preprocessing=None"
+
+
+def preprocess_released(sentences: Sequence[str], language: str | None) -> list[str]:
+    """Lower-case and tokenise sentences as the released checkpoint expects them.
+
+    Args:
+        sentences: raw text.
+        language: of all of them, as an ISO 639 code.
+
+    Returns:
+        One string a sentence, tokens apart by single spaces.
+
+    Raises:
+        InputError: no language, or what splits it is not installed.
+    """
+    if language is None:
+        raise InputError(
+            "language: got None, but the released checkpoint reads text that was split by a tool "
+            f"for its language; give it, as in encode(sentences, language='de'), {_INSTEAD}"
+        )
+    language = normalize_language(language)
+    lowered = [sentence.lower().strip() for sentence in sentences]
+    if language in _CHINESE:
+        return _jieba(lowered, language)
+    if language == "ja":
+        return _jumanpp(lowered)
+    return _moses(lowered, language)
+
+
+def _moses(sentences: list[str], language: str) -> list[str]:
+    try:
+        from sacremoses import MosesTokenizer
+    except ImportError as error:
+        raise _missing(language, "the package sacremoses") from error
+    tokenizer = MosesTokenizer(language)
+    return [" ".join(tokenizer.tokenize(sentence, escape=False)) for sentence in sentences]
+
+
+def _jieba(sentences: list[str], language: str) -> list[str]:
+    try:
+        import jieba
+    except ImportError as error:
+        raise _missing(language, "the package jieba") from error
+    return [" ".join(jieba.cut(sentence)) for sentence in sentences]
+
+
+def _jumanpp(sentences: list[str]) -> list[str]:
+    program = shutil.which("jumanpp")
+    if program is None:
+        raise InputError(
+            "language: 'ja' needs Juman++, and there is no program jumanpp in PATH; install it "
+            f"(https://github.com/ku-nlp/jumanpp), {_INSTEAD}"
+        )
+    # A line is a sentence to Juman++, and one that is empty or begins with # is none.
+    lines = [" ".join(sentence.splitlines()) for sentence in sentences]
+    asked = [line for line in lines if line.strip()]
+    text = "".join(f"{'＃' + line[1:] if line[0] == '#' else line}\n" for line in asked)
+    done = subprocess.run([program], input=text, capture_output=True, encoding="utf-8", check=False)
+    split = _juman_sentences(done.stdout)
+    if done.returncode or len(split) != len(asked):
+        raise InputError(
+            f"language: 'ja' needs Juman++, but {program} failed ({done.stderr.strip()[:200]}; "
+            f"{len(split)} of {len(asked)} sentences); see that it runs by itself, {_INSTEAD}"
+        )
+    answers = iter(split)
+    return [next(answers) if line.strip() else "" for line in lines]
+
+
+def _juman_sentences(output: str) -> list[str]:
+    """Morphemes of each sentence: a line begins with the morpheme, EOS ends a sentence."""
+    sentences: list[str] = []
+    morphemes: list[str] = []
+    for line in output.splitlines():
+        if line == "EOS":
+            sentences.append(" ".join(morphemes))
+            morphemes = []
+        elif line and not line.startswith(("@ ", "# ", "\\ ")):  # other readings, notes, spaces
+            morphemes.append(line.split(" ", 1)[0])
+    return sentences
+
+
+def _missing(language: str, tool: str) -> InputError:
+    return InputError(
+        f"language: {language!r} needs {tool}, which is not installed; "
+        f"pip install 'ems-fast[released]', {_INSTEAD}"
+    )

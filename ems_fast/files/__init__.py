@@ -1,0 +1,1 @@
+"""Files and folders that are read as a stream and written whole or not at all."""

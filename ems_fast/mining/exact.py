@@ -1,0 +1,309 @@
+"""Nearest neighbours by cosine, both ways, from one pass of products in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ems_fast.encoding.embeddings import Embeddings
+from ems_fast.errors import InputError
+
+# float16, float32 or float64 [n, D]; memory-mapped arrays and shards are read block by block.
+Vectors = npt.NDArray[np.floating] | Embeddings
+Index = Literal["exact", "faiss"]
+INDEXES: tuple[str, ...] = get_args(Index)
+
+# Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
+NORM_EPS = 1e-12
+# Scores are first reduced to the maximum of this many neighbouring cells, which is one vectorised
+# pass; only the k chunks with the largest maxima can hold one of the k largest scores.
+CHUNK = 16
+MEMORY_BYTES = 128 << 20
+# Larger blocks make the products no faster.
+MAX_SIDE = 4096
+MIN_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The k nearest items of n queries, nearest first.
+
+    Attributes:
+        indices: int64 [n, k], rows of the items.
+        scores: float32 [n, k], cosines, descending. Which of several items with the same score
+            comes first, or in at all, is not specified.
+    """
+
+    indices: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    def mean_scores(self) -> npt.NDArray[np.float32]:
+        """float32 [n]: the mean cosine of a query to its k neighbours."""
+        means: npt.NDArray[np.float32] = self.scores.mean(axis=1, dtype=np.float32)
+        return means
+
+
+def nearest(
+    queries: Vectors,
+    items: Vectors,
+    k: int,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
+    device: torch.device | str = "cpu",
+    names: tuple[str, str] = ("queries", "items"),
+    index: Index = "exact",
+) -> Neighbors:
+    """Find the k items with the highest cosine for each query.
+
+    Args:
+        queries: [n, D] of any float dtype; need not be normalised.
+        items: [m, D].
+        k: neighbours a query, from 1 to m.
+        memory_bytes: working memory beside the inputs and the result, as in `nearest_both`.
+        device: where the products are computed.
+        names: what messages call the two.
+        index: ``"exact"`` compares all with all; ``"faiss"`` searches an approximate index, as
+            `ems_fast.approximate.nearest_faiss` describes it, on the CPU.
+
+    Raises:
+        InputError: vectors that are empty, not finite or of different widths; k out of range; an
+            unknown index.
+        BackendError: faiss is asked for and not installed.
+    """
+    check_index(index)
+    if index == "faiss":
+        from ems_fast.mining.faiss import nearest_faiss
+
+        return nearest_faiss(queries, items, k, names=names)
+    check_pair(names[0], queries, names[1], items)
+    check_k(k, names[1], len(items))
+    forward, _ = _search(queries, items, names, k, None, memory_bytes, device)
+    return forward
+
+
+def nearest_both(
+    source_vectors: Vectors,
+    target_vectors: Vectors,
+    k: int,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
+    device: torch.device | str = "cpu",
+    index: Index = "exact",
+) -> tuple[Neighbors, Neighbors]:
+    """Find the k nearest targets of each source and the k nearest sources of each target.
+
+    Every product is computed once, in float32, and serves both directions. Beside the inputs
+    and the result (12·k bytes a vector) the search needs about `memory_bytes`: its blocks are
+    sized to it, though never under 64 rows a side. Nothing of size n × m is held, and no copy
+    of an input is made, so memory-mapped arrays stay on disk.
+
+    Args:
+        source_vectors: [n, D] of any float dtype; need not be normalised.
+        target_vectors: [m, D].
+        k: neighbours a vector, from 1 to min(n, m).
+        memory_bytes: working memory; more than the default brings no speed.
+        device: where the products are computed.
+        index: as in `nearest`; ``"faiss"`` makes an index of each side in turn.
+
+    Returns:
+        The neighbours of the source vectors (rows of `target_vectors`), and those of the target
+        vectors (rows of `source_vectors`).
+
+    Raises:
+        InputError: vectors that are empty, not finite or of different widths; k out of range; an
+            unknown index.
+        BackendError: faiss is asked for and not installed.
+    """
+    check_index(index)
+    names = ("source_vectors", "target_vectors")
+    check_pair(names[0], source_vectors, names[1], target_vectors)
+    check_k(k, "source vectors", len(source_vectors))
+    check_k(k, "target vectors", len(target_vectors))
+    if index == "faiss":
+        forward = nearest(source_vectors, target_vectors, k, names=names, index=index)
+        return forward, nearest(
+            target_vectors, source_vectors, k, names=(names[1], names[0]), index=index
+        )
+    forward, backward = _search(source_vectors, target_vectors, names, k, k, memory_bytes, device)
+    assert backward is not None
+    return forward, backward
+
+
+def check_index(index: str) -> None:
+    """Raise `InputError` unless `index` is one of `INDEXES`."""
+    if index not in INDEXES:
+        raise InputError(f"index: got {index!r}, expected one of {', '.join(map(repr, INDEXES))}")
+
+
+def check_k(k: int, name: str, count: int | None = None) -> None:
+    """Raise `InputError` unless 1 ≤ k ≤ count; `name` says what there are `count` of."""
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise InputError(f"k: got {k!r}, expected a whole number of at least 1")
+    if count is not None and k > count:
+        raise InputError(
+            f"k: got {k} neighbours, but there are only {count} {name}; "
+            f"pass k={count} or less, or more of them"
+        )
+
+
+def check_vectors(name: str, vectors: Vectors) -> None:
+    """Raise `InputError` unless `vectors` is a non-empty float array [n, D]."""
+    if not isinstance(vectors, np.ndarray | Embeddings):
+        raise InputError(f"{name}: got a {type(vectors).__name__}, expected a NumPy array [n, D]")
+    if not np.issubdtype(vectors.dtype, np.floating):
+        raise InputError(f"{name}: got dtype {vectors.dtype}, expected a float array [n, D]")
+    if vectors.ndim != 2 or 0 in vectors.shape:
+        raise InputError(
+            f"{name}: got an array of shape {vectors.shape}, "
+            f"expected [n, D] with at least one vector"
+        )
+
+
+def check_pair(name: str, vectors: Vectors, other_name: str, other: Vectors) -> None:
+    """Raise `InputError` unless both are vectors of the same width."""
+    check_vectors(name, vectors)
+    check_vectors(other_name, other)
+    if vectors.shape[1] != other.shape[1]:
+        raise InputError(
+            f"{name} and {other_name}: have {vectors.shape[1]} and {other.shape[1]} dimensions, "
+            f"expected the same; were they encoded by the same model?"
+        )
+
+
+def check_pairs(name: str, vectors: Vectors, other_name: str, other: Vectors) -> None:
+    """Raise `InputError` unless both are vectors of the same width and number, row by row pairs."""
+    check_pair(name, vectors, other_name, other)
+    if len(vectors) != len(other):
+        raise InputError(
+            f"{name} and {other_name}: have {len(vectors)} and {len(other)} rows, "
+            f"expected the same number: row i of one is the translation of row i of the other"
+        )
+
+
+def unit_rows(
+    name: str, vectors: Vectors, start: int, stop: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Copy rows start:stop of `vectors`, scaled to length 1: float32 [stop − start, D].
+
+    Raises:
+        InputError: one of the rows is not finite.
+    """
+    with np.errstate(over="ignore"):  # what overflows is reported below
+        # A copy: the caller's array may be read-only, and stays as it is.
+        copy = np.array(vectors[start:stop], dtype=np.float32, order="C")
+    rows = torch.from_numpy(copy).to(device)
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (b, 1)
+    finite = torch.isfinite(norms).flatten()
+    if not bool(finite.all()):
+        bad = start + int((~finite).nonzero()[0, 0])
+        raise InputError(
+            f"{name}: row {bad} holds NaN, infinity or a value too large for float32; "
+            f"expected finite vectors"
+        )
+    return rows.div_(norms.clamp_(min=NORM_EPS))
+
+
+def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of consecutive blocks of at most `size`."""
+    for start in range(0, count, size):
+        yield start, min(start + size, count)
+
+
+def block_side(D: int, k: int, memory_bytes: int) -> int:
+    """Rows and columns of a square block of scores that keeps the search within `memory_bytes`."""
+    if memory_bytes < 1:
+        raise InputError(f"memory_bytes: got {memory_bytes}, expected a positive number of bytes")
+    # A row (or column) costs its vector twice (as read, as float32 scaled) and its candidates:
+    # k chunks of scores and int64 indices. A cell costs its score, and 1/CHUNK of it both ways.
+    each = 2 * (8 * D + 16 * k * CHUNK)
+    cell = 4 * (1 + 2 / CHUNK)
+    side = int((math.sqrt(each**2 + 4 * cell * memory_bytes) - each) / (2 * cell))
+    return min(max(MIN_SIDE, side // CHUNK * CHUNK), MAX_SIDE)
+
+
+def _search(
+    source: Vectors,
+    target: Vectors,
+    names: tuple[str, str],
+    k: int,
+    k_back: int | None,
+    memory_bytes: int,
+    device: torch.device | str,
+) -> tuple[Neighbors, Neighbors | None]:
+    n, m = len(source), len(target)
+    side = block_side(source.shape[1], k, memory_bytes)
+    forward = _Best(n, k, device)
+    backward = None if k_back is None else _Best(m, k_back, device)
+    scores = torch.empty(min(side, n) * min(side, m), dtype=torch.float32, device=device)
+    for i, i_end in blocks(n, side):
+        queries = unit_rows(names[0], source, i, i_end, device)  # (b, D)
+        for j, j_end in blocks(m, side):
+            items = unit_rows(names[1], target, j, j_end, device)  # (c, D)
+            block = scores[: (i_end - i) * (j_end - j)].view(i_end - i, j_end - j)
+            torch.mm(queries, items.T, out=block)  # (b, c)
+            forward.merge(i, j, *_top_of_rows(block, k))
+            if backward is not None:
+                backward.merge(j, i, *_top_of_columns(block, k))
+    return forward.result(), None if backward is None else backward.result()
+
+
+class _Best:
+    """The k best so far of each of n queries."""
+
+    def __init__(self, n: int, k: int, device: torch.device | str):
+        self.k = k
+        self.scores = torch.full((n, k), -math.inf, dtype=torch.float32, device=device)
+        self.indices = torch.full((n, k), -1, dtype=torch.int64, device=device)
+
+    def merge(self, start: int, offset: int, scores: Tensor, indices: Tensor) -> None:
+        """Merge candidates of queries start…, whose `indices` count from item `offset`."""
+        rows = slice(start, start + len(scores))
+        scores = torch.cat([self.scores[rows], scores], dim=1)
+        indices = torch.cat([self.indices[rows], indices + offset], dim=1)
+        self.scores[rows], kept = scores.topk(self.k, dim=1)
+        self.indices[rows] = indices.gather(1, kept)
+
+    def result(self) -> Neighbors:
+        return Neighbors(self.indices.cpu().numpy(), self.scores.cpu().numpy())
+
+
+def _top_of_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(k, c) largest scores of each row of block [b, c], and their columns."""
+    b, c = block.shape
+    chunks = c // CHUNK
+    if chunks <= 2 * k:
+        return block.topk(min(k, c), dim=1)
+    whole = block[:, : chunks * CHUNK].reshape(b, chunks, CHUNK)  # (b, chunks, CHUNK)
+    best = whole.amax(dim=2).topk(k, dim=1, sorted=False).indices  # (b, k)
+    columns = _cells(best, c, chunks)  # (b, k·CHUNK + c % CHUNK)
+    scores, kept = block.gather(1, columns).topk(k, dim=1)
+    return scores, columns.gather(1, kept)
+
+
+def _top_of_columns(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(k, b) largest scores of each column of block [b, c], and their rows: [c, ·]."""
+    b, c = block.shape
+    chunks = b // CHUNK
+    if chunks <= 2 * k:
+        return block.T.contiguous().topk(min(k, b), dim=1)
+    whole = block[: chunks * CHUNK].view(chunks, CHUNK, c)  # (chunks, CHUNK, c)
+    best = whole.amax(dim=1).T.contiguous().topk(k, dim=1, sorted=False).indices  # (c, k)
+    rows = _cells(best, b, chunks)  # (c, k·CHUNK + b % CHUNK)
+    cells = rows * c + torch.arange(c, device=block.device)[:, None]
+    scores, kept = block.view(-1)[cells].topk(k, dim=1)
+    return scores, rows.gather(1, kept)
+
+
+def _cells(chunks: Tensor, length: int, count: int) -> Tensor:
+    """Spell out the cells of a line's chosen `chunks` [·, k], and those after the last chunk."""
+    inside = torch.arange(CHUNK, device=chunks.device)
+    cells = (chunks[:, :, None] * CHUNK + inside).flatten(1)
+    rest = torch.arange(count * CHUNK, length, device=chunks.device)
+    return torch.cat([cells, rest.expand(len(chunks), -1)], dim=1)

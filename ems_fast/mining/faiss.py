@@ -1,0 +1,126 @@
+"""Approximate nearest neighbours with faiss, for more vectors than exact search can compare."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ems_fast.errors import BackendError, InputError
+from ems_fast.mining.exact import Neighbors, Vectors, blocks, check_k, check_pair, unit_rows
+
+# Vectors that the clustering is trained on, per cluster: more does not make it better.
+SAMPLE_PER_CLUSTER = 64
+# Clusters searched: this many, and a share of them all.
+MIN_PROBES = 16
+PROBE_SHARE = 1 / 32
+# Candidates taken from the index for each neighbour asked for, then ranked by their exact cosine.
+CANDIDATES = 4
+BLOCK = 4096
+
+
+def nearest_faiss(
+    queries: Vectors,
+    items: Vectors,
+    k: int,
+    *,
+    names: tuple[str, str] = ("queries", "items"),
+) -> Neighbors:
+    """Find most of the k items with the highest cosine for each query.
+
+    The items are clustered (about 4·√m clusters) and held as one byte a dimension; each query is
+    compared with those of the nearest clusters, and the best 4·k of them are ranked by their exact
+    cosine, read from `items`. So the scores are exact, but a neighbour may be missed.
+
+    Memory beside the inputs and the result: m·(D + 8) bytes for the index, about 512·√m·D·4 bytes
+    while it is made, and blocks of a few thousand vectors. Inputs may be memory-mapped or sharded.
+
+    Args:
+        queries: [n, D] of any float dtype; need not be normalised.
+        items: [m, D].
+        k: neighbours a query, from 1 to m.
+        names: what messages call the two.
+
+    Raises:
+        BackendError: faiss is not installed.
+        InputError: vectors that are empty, not finite or of different widths; k out of range.
+    """
+    faiss = _faiss()
+    check_pair(names[0], queries, names[1], items)
+    check_k(k, names[1], len(items))
+    index = _build(faiss, items, names[1])
+    n, m = len(queries), len(items)
+    wanted = min(m, CANDIDATES * k)
+    indices = np.empty((n, k), np.int64)
+    scores = np.empty((n, k), np.float32)
+    for start, stop in blocks(n, max(1, BLOCK // max(1, wanted // 16))):
+        block = unit_rows(names[0], queries, start, stop)  # (b, D)
+        _, found = index.search(block.numpy(), wanted)  # (b, wanted), −1 where there are too few
+        if (found < 0).any():
+            # Too few items in the clusters searched: look at all of them for these queries.
+            short = np.flatnonzero((found < 0).any(axis=1))
+            parameters = faiss.SearchParametersIVF(nprobe=index.nlist)
+            _, found[short] = index.search(block.numpy()[short], wanted, params=parameters)
+        cosine = _cosines(block, items, found, names[1])
+        best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        indices[start:stop] = np.take_along_axis(found, best, axis=1)
+        scores[start:stop] = np.take_along_axis(cosine, best, axis=1)
+    return Neighbors(indices, scores)
+
+
+def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
+    """An inverted file of the items [m, D], one byte a dimension."""
+    m, D = items.shape
+    clusters = max(1, min(int(4 * math.sqrt(m)), m // 39))
+    index = faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(D), D, clusters, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.max_points_per_centroid = SAMPLE_PER_CLUSTER
+    index.cp.min_points_per_centroid = 1
+    index.cp.spherical = True
+    # Evenly spaced, so that the sample is that of the whole file and the same every time.
+    sample = np.linspace(0, m - 1, min(m, SAMPLE_PER_CLUSTER * clusters), dtype=np.int64)
+    rows = np.empty((len(sample), D), np.float32)
+    try:
+        for start, stop in blocks(len(sample), BLOCK):
+            rows[start:stop] = unit_rows(name, items[sample[start:stop]], 0, stop - start).numpy()
+    except InputError:  # it counts rows in the sample: find the row itself
+        for start, stop in blocks(m, BLOCK):
+            unit_rows(name, items, start, stop)
+        raise
+    index.train(rows)
+    del rows
+    for start, stop in blocks(m, BLOCK):
+        index.add(unit_rows(name, items, start, stop).numpy())
+    index.nprobe = min(clusters, max(MIN_PROBES, int(clusters * PROBE_SHARE)))
+    return index
+
+
+def _cosines(
+    queries: torch.Tensor, items: Vectors, found: np.ndarray[Any, np.dtype[np.int64]], name: str
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """float32 [b, c]: cosines of unit queries [b, D] to the items `found` [b, c]."""
+    distinct, place = np.unique(found, return_inverse=True)
+    vectors = unit_rows(name, items[distinct], 0, len(distinct))  # (u, D)
+    cosines = np.empty(found.shape, np.float32)
+    place = torch.from_numpy(place.reshape(found.shape))
+    for start, stop in blocks(len(found), 256):
+        near = vectors[place[start:stop]]  # (b', c, D)
+        cosines[start:stop] = (near @ queries[start:stop, :, None])[:, :, 0].numpy()
+    return cosines
+
+
+def _faiss() -> ModuleType:
+    try:
+        import faiss
+    except ImportError as error:
+        raise BackendError(
+            f"index='faiss' needs faiss, which cannot be imported ({error}); install it with "
+            "`pip install 'ems-fast[faiss]'`, or use index='exact'"
+        ) from error
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    module: ModuleType = faiss
+    return module

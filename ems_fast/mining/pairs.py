@@ -1,0 +1,197 @@
+"""Score given pairs of sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.errors import InputError
+from ems_fast.mining.exact import (
+    MEMORY_BYTES,
+    Vectors,
+    blocks,
+    check_k,
+    check_pairs,
+    nearest,
+    nearest_both,
+    unit_rows,
+)
+from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.search import PAIR_BLOCK
+
+
+def score_pairs(
+    encoder: Encodes,
+    source_sentences: Sequence[str],
+    target_sentences: Sequence[str],
+    *,
+    k: int = 4,
+    margin: Margin = "ratio",
+    neighborhood: Literal["pairs"] | tuple[Sequence[str], Sequence[str]] = "pairs",
+    memory_bytes: int = MEMORY_BYTES,
+    device: torch.device | str = "cpu",
+) -> npt.NDArray[np.float32]:
+    """Score given pairs: how much closer two sentences are than each is to its neighbours.
+
+    Args:
+        encoder: encodes all sentences.
+        source_sentences: n sentences.
+        target_sentences: their n supposed translations, in the same order.
+        k: the neighbourhood; not used by the margin ``absolute``.
+        margin: ``ratio``, ``distance`` or ``absolute`` (plain cosine).
+        neighborhood: where neighbours are looked for. ``"pairs"``: among the different sentences of
+            the other side of the pairs themselves. Or two collections (source, target): sources
+            have their neighbours in the second and targets in the first; for a score to mean
+            the same as in `mine`, give the collections that the pairs come from.
+        memory_bytes: working memory of the search, as in `nearest_both`.
+        device: where the search computes its products.
+
+    Returns:
+        float32 [n], in the order of the pairs.
+
+    Raises:
+        InputError: sides of different length, empty, or not strings; k larger than a
+            neighbourhood; an unknown margin.
+    """
+    check_margin(margin)
+    check_sentences("source_sentences", source_sentences)
+    check_sentences("target_sentences", target_sentences)
+    if len(source_sentences) != len(target_sentences):
+        raise InputError(
+            f"source_sentences and target_sentences: have {len(source_sentences)} and "
+            f"{len(target_sentences)} sentences, expected the same number, pairs in order"
+        )
+    pools = _pools(neighborhood)
+    # The different sentences only.
+    source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)
+    target_kept, target_of = np.unique(text_ids(target_sentences), return_inverse=True)
+    if margin != "absolute" and pools is None:
+        check_k(k, "different source sentences", len(source_kept))
+        check_k(k, "different target sentences", len(target_kept))
+    elif margin != "absolute" and pools is not None:
+        check_k(k, "different sentences in the source neighborhood", len(pools[0]))
+        check_k(k, "different sentences in the target neighborhood", len(pools[1]))
+    source = encode_sentences(encoder, "source_sentences", source_sentences)
+    target = encode_sentences(encoder, "target_sentences", target_sentences)
+    if margin == "absolute":
+        return pair_cosines(source, target)
+    if pools is not None:
+        return score_pair_vectors(
+            source,
+            target,
+            k=k,
+            margin=margin,
+            source_pool=encode_sentences(encoder, "neighborhood", pools[0]),
+            target_pool=encode_sentences(encoder, "neighborhood", pools[1]),
+            memory_bytes=memory_bytes,
+            device=device,
+        )
+    cosine = pair_cosines(source, target)
+    forward, backward = nearest_both(
+        source[source_kept], target[target_kept], k, memory_bytes=memory_bytes, device=device
+    )
+    return margin_scores(
+        cosine, forward.mean_scores()[source_of], backward.mean_scores()[target_of], margin
+    )
+
+
+def _pools(
+    neighborhood: Literal["pairs"] | tuple[Sequence[str], Sequence[str]],
+) -> tuple[list[str], list[str]] | None:
+    """The different sentences of both neighbourhoods, or None for those of the pairs."""
+    if isinstance(neighborhood, str):
+        if neighborhood == "pairs":
+            return None
+        raise InputError(
+            f"neighborhood: got {neighborhood!r}, expected 'pairs' or two lists of sentences"
+        )
+    if len(neighborhood) != 2:
+        raise InputError(
+            f"neighborhood: got {len(neighborhood)} items, expected 'pairs' or two lists of "
+            f"sentences, source and target"
+        )
+    source, target = neighborhood
+    check_sentences("neighborhood (source)", source)
+    check_sentences("neighborhood (target)", target)
+    return list(dict.fromkeys(source)), list(dict.fromkeys(target))
+
+
+def score_pair_vectors(
+    source_vectors: Vectors,
+    target_vectors: Vectors,
+    *,
+    k: int = 4,
+    margin: Margin = "ratio",
+    source_pool: Vectors | None = None,
+    target_pool: Vectors | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    device: torch.device | str = "cpu",
+) -> npt.NDArray[np.float32]:
+    """`score_pairs` for vectors that are already there.
+
+    Args:
+        source_vectors: [n, D] of any float dtype; need not be normalised.
+        target_vectors: [n, D]; row i is paired with row i.
+        k: as in `score_pairs`.
+        margin: as in `score_pairs`.
+        source_pool: [p, D], where the targets' neighbours are looked for; by default among
+            `source_vectors`.
+        target_pool: [q, D], where the sources' neighbours are looked for; by default among
+            `target_vectors`.
+        memory_bytes: as in `score_pairs`.
+        device: as in `score_pairs`.
+
+    Returns:
+        float32 [n].
+
+    Raises:
+        InputError: vectors that are empty, not finite, or of shapes that do not fit; k larger
+            than a pool; an unknown margin.
+    """
+    check_margin(margin)
+    check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
+    cosine = pair_cosines(source_vectors, target_vectors)
+    if margin == "absolute":
+        return cosine
+    if source_pool is None and target_pool is None:
+        forward, backward = nearest_both(
+            source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device
+        )
+    else:
+        forward = nearest(
+            source_vectors,
+            target_vectors if target_pool is None else target_pool,
+            k,
+            memory_bytes=memory_bytes,
+            device=device,
+            names=("source_vectors", "target_pool"),
+        )
+        backward = nearest(
+            target_vectors,
+            source_vectors if source_pool is None else source_pool,
+            k,
+            memory_bytes=memory_bytes,
+            device=device,
+            names=("target_vectors", "source_pool"),
+        )
+    return margin_scores(cosine, forward.mean_scores(), backward.mean_scores(), margin)
+
+
+def pair_cosines(source_vectors: Vectors, target_vectors: Vectors) -> npt.NDArray[np.float32]:
+    """float32 [n]: the cosine of row i of both [n, D].
+
+    Raises:
+        InputError: vectors that are empty, not finite, or of different shapes.
+    """
+    check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
+    cosine = np.empty(len(source_vectors), np.float32)
+    for i, end in blocks(len(source_vectors), PAIR_BLOCK):
+        source = unit_rows("source_vectors", source_vectors, i, end)
+        target = unit_rows("target_vectors", target_vectors, i, end)
+        cosine[i:end] = (source * target).sum(dim=1).numpy()
+    return cosine

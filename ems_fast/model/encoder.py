@@ -1,0 +1,120 @@
+"""The encoder: token ids to sentence embeddings, the same for every language.
+
+Shapes: B sentences, T tokens of a sentence, N packed tokens, D width, V vocabulary, G language
+width, E projection width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.packing import Packed
+from ems_fast.text.tokenizer import PAD_ID
+
+LAYER_NORM_EPS = 1e-12
+# Sentences of at most this many tokens attend by plain products on a CPU.
+SHORT = 48
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention of every sentence over its own tokens."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, packed: Packed) -> Tensor:
+        """X [N, D] → [N, D]."""
+        qkv = self.qkv(x)
+        attend = self._attend_padded if x.is_cuda else self._attend_groups
+        output: Tensor = self.out(attend(qkv, packed))
+        return output
+
+    def _attend(self, qkv: Tensor, n: int, T: int, mask: Tensor | None = None) -> Tensor:
+        """QKV [n·T, 3D] of n sentences of T tokens → [n·T, D]."""
+        q, k, v = qkv.view(n, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # 3 × (n, H, T, D/H)
+        dropout = self.dropout if self.training else 0.0
+        if qkv.is_cuda or T > SHORT:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        else:
+            # PyTorch's fused attention for CPUs works on blocks far larger than a short sentence.
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (n, H, T, T)
+            weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+            attended = F.dropout(weights, dropout, dropout > 0) @ v
+        return attended.transpose(1, 2).reshape(n * T, -1)
+
+    def _attend_groups(self, qkv: Tensor, packed: Packed) -> Tensor:
+        """One call per sentence length: no padding, no mask."""
+        parts = torch.split(qkv, [n * T for n, T in packed.groups])
+        return torch.cat(
+            [self._attend(part, n, T) for part, (n, T) in zip(parts, packed.groups, strict=True)]
+        )
+
+    def _attend_padded(self, qkv: Tensor, packed: Packed) -> Tensor:
+        """One call for all sentences, padded to the longest: fewer launches on a GPU."""
+        T = packed.groups[-1][1]
+        B = packed.num_sentences
+        # A token at position p of packed sentence b sits in slot b·T + p − 1 of the padded batch.
+        first = packed.positions == 1
+        slots = (first.cumsum(0) - 1) * T + packed.positions - 1  # (N,)
+        mask = torch.zeros(B * T, dtype=torch.bool, device=qkv.device)
+        mask = mask.index_fill(0, slots, True).view(B, 1, 1, T)
+        padded = qkv.new_zeros(B * T, qkv.shape[1]).index_copy(0, slots, qkv)
+        return self._attend(padded, B, T, mask).index_select(0, slots)
+
+
+class Layer(nn.Module):
+    """A post-LayerNorm Transformer layer with a swish feed-forward part."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.ffn_in = nn.Linear(config.width, config.ffn_width)
+        self.ffn_out = nn.Linear(config.ffn_width, config.width)
+        self.ffn_norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, packed: Packed) -> Tensor:
+        """X [N, D] → [N, D]."""
+        x = self.attention_norm(x + self.dropout(self.attention(x, packed)))
+        hidden = self.ffn_out(F.silu(self.ffn_in(x)))
+        output: Tensor = self.ffn_norm(x + self.dropout(hidden))
+        return output
+
+
+class Encoder(nn.Module):
+    """Token ids to sentence embeddings; the same for every language, no language tag needed."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.tokens = nn.Embedding(config.vocab_size, config.width, padding_idx=PAD_ID)
+        self.positions = nn.Embedding(config.max_tokens + 1, config.width, padding_idx=0)
+        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+
+    def forward(self, packed: Packed) -> Tensor:
+        """Embeddings u [B, D], at least float32, in the caller's order of sentences."""
+        x = self.dropout(self.norm(self.tokens(packed.ids) + self.positions(packed.positions)))
+        for layer in self.layers:
+            x = layer(x, packed)
+        return self._mean(x, packed).index_select(0, packed.order)
+
+    @staticmethod
+    def _mean(x: Tensor, packed: Packed) -> Tensor:
+        """X [N, D] → the mean of every sentence's tokens [B, D], in packed order."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        parts = torch.split(x, [n * T for n, T in packed.groups])
+        return torch.cat(
+            [
+                part.view(n, T, -1).mean(dim=1)
+                for part, (n, T) in zip(parts, packed.groups, strict=True)
+            ]
+        )

@@ -1,0 +1,168 @@
+"""The sentence-level contrastive objective: symmetric InfoNCE over cosines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ems_fast.errors import BackendError, InputError
+from ems_fast.ops.contrastive.fused import contrastive_loss_fused
+from ems_fast.ops.contrastive.reference import contrastive_loss_reference
+from ems_fast.ops.impl import (
+    Impl,
+    Reduction,
+    check_fused_device,
+    check_impl,
+    check_reduction,
+)
+from ems_fast.ops.reduce import reduce_rows
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def contrastive_loss(
+    a: Tensor,
+    b: Tensor,
+    *,
+    temperature: float | Tensor = 0.1,
+    source_ids: Tensor | None = None,
+    target_ids: Tensor | None = None,
+    positive_offset: int = 0,
+    reduction: Reduction = "mean",
+    impl: Impl = "fused",
+) -> Tensor:
+    """Cross-entropy of in-batch translation retrieval, over rows and over columns (EMS, 3.2).
+
+    ``s_ij = cos(a_i, b_j) / temperature``; b_p, p = i + positive_offset, is a_i's translation and
+    the loss of pair i is the mean of ``logsumexp_j(s_ij) − s_ip`` and ``logsumexp_j(s_jp) − s_ip``.
+    The sums leave out every entry that is no true negative by `source_ids` or `target_ids`.
+
+    ``fused`` works in tiles of a few megabytes, whatever B and M are; it has first derivatives
+    only. Under autocast the loss is computed in float32, as PyTorch's own losses are.
+
+    Args:
+        a: [B, E], unnormalised; float32, float64, bfloat16 or float16. A zero vector has cosine 0
+            with everything.
+        b: [M, E] with M ≥ B, unnormalised.
+        temperature: positive; a scalar tensor gets a gradient.
+        source_ids: int64 [M], hashes of the source texts of b's rows: pair j is not a negative of
+            pair i where their hashes are equal.
+        target_ids: int64 [M], hashes of the target texts, used the same way.
+        positive_offset: rows positive_offset .. positive_offset + B of b are a's positives, the
+            others are further negatives.
+        reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
+        impl: ``fused``, ``reference`` or ``compiled``.
+
+    Returns:
+        The loss in float64 if a or b is, otherwise in float32.
+
+    Raises:
+        InputError: shapes, dtypes or values that do not fit.
+        BackendError: `impl` names a backend that is missing.
+    """
+    check_impl(impl)
+    check_reduction(reduction)
+    _check_vectors(a, b, positive_offset)
+    _check_temperature(temperature)
+    _check_ids("source_ids", source_ids, b)
+    _check_ids("target_ids", target_ids, b)
+    if impl == "fused":
+        check_fused_device(a.device)
+        losses = contrastive_loss_fused(
+            a,
+            b,
+            temperature=temperature,
+            source_ids=source_ids,
+            target_ids=target_ids,
+            positive_offset=positive_offset,
+        )
+        return reduce_rows(losses, reduction)
+    plain = _compiled_reference if impl == "compiled" else contrastive_loss_reference
+    with torch.autocast(a.device.type, enabled=False):
+        return plain(
+            a,
+            b,
+            temperature=temperature,
+            source_ids=source_ids,
+            target_ids=target_ids,
+            positive_offset=positive_offset,
+            reduction=reduction,
+        )
+
+
+def _compiled_reference(*args: Tensor, **options: Any) -> Tensor:
+    try:
+        return _compile_reference()(*args, **options)
+    except Exception as error:
+        # The class is not named here: importing torch._dynamo takes seconds.
+        if type(error).__name__ != "BackendCompilerFailed" and not isinstance(error, ImportError):
+            raise
+        reason = " ".join(str(error).split("\n")[:2])
+        raise BackendError(
+            f"impl='compiled': torch.compile failed ({reason}); install a C++ compiler, or pass "
+            "impl='fused' or impl='reference'"
+        ) from error
+
+
+@functools.cache
+def _compile_reference() -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(contrastive_loss_reference)
+    return compiled
+
+
+def _check_vectors(a: Tensor, b: Tensor, positive_offset: int) -> None:
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, Tensor):
+            raise InputError(f"{name}: got {type(x).__name__}, expected a tensor")
+        if x.dim() != 2 or x.shape[1] == 0:
+            raise InputError(f"{name}: shape {list(x.shape)}, expected [rows, E] with E ≥ 1")
+        if x.dtype not in DTYPES:
+            raise InputError(
+                f"{name}: dtype {x.dtype}, expected float32, float64, bfloat16 or float16"
+            )
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"b: {b.shape[1]} columns, expected a's {a.shape[1]}")
+    if a.device != b.device:
+        raise InputError(f"b: on {b.device}, expected a's device {a.device}")
+    if a.shape[0] > b.shape[0]:
+        raise InputError(f"b: {b.shape[0]} rows, expected at least a's {a.shape[0]}")
+    if not 0 <= positive_offset <= b.shape[0] - a.shape[0]:
+        raise InputError(
+            f"positive_offset: got {positive_offset}, expected 0 to {b.shape[0] - a.shape[0]}, so "
+            f"that b's {b.shape[0]} rows hold the {a.shape[0]} positives"
+        )
+
+
+def _check_temperature(temperature: float | Tensor) -> None:
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0 or not temperature.is_floating_point():
+            raise InputError(
+                f"temperature: a {temperature.dtype} tensor of shape {list(temperature.shape)}, "
+                "expected a floating-point scalar (shape [])"
+            )
+        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
+            return  # its value is not to be read here
+        temperature = float(temperature.detach())
+    if not isinstance(temperature, (int, float)):
+        raise InputError(f"temperature: got {temperature!r}, expected a number or a scalar tensor")
+    value = float(temperature)
+    if not 0 < value < float("inf"):
+        raise InputError(f"temperature: got {value}, expected a positive finite number")
+
+
+def _check_ids(name: str, ids: Tensor | None, b: Tensor) -> None:
+    if ids is None:
+        return
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
+        given = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+        raise InputError(f"{name}: got {given}, expected an int64 tensor")
+    if ids.shape != b.shape[:1]:
+        raise InputError(
+            f"{name}: shape {list(ids.shape)}, expected [{b.shape[0]}], one per row of b"
+        )
+    if ids.device != b.device:
+        raise InputError(f"{name}: on {ids.device}, expected b's device {b.device}")

@@ -1,0 +1,178 @@
+"""``README.md`` of a model: what it was trained on, how well it does, what it cannot.
+
+In the form that model hubs read: YAML front matter, then Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.errors import InputError
+from ems_fast.files.atomic import replacing
+from ems_fast.model.config import ModelConfig
+from ems_fast.runs.folder import RunFolder
+
+CARD = "README.md"
+UNKNOWN_LICENCE = "unknown: depends on your corpus"
+
+_USE = """\
+```python
+import ems_fast
+
+encoder = ems_fast.load("PATH_OF_THIS_FOLDER")
+vectors = encoder.encode(["Good morning!"], normalize=True)  # float32 [1, {width}]
+```"""
+
+
+def write_model_card(run: RunFolder, *, licence: str = UNKNOWN_LICENCE) -> None:
+    """Write the card of a run into its folder, from what the folder holds.
+
+    Args:
+        run: with ``config.toml``; ``metrics.jsonl`` and the corpus are used if they are there.
+        licence: of the model, such as ``cc-by-4.0``.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    write_card(run.path, model_card(run.read_model_config(), run=run, licence=licence))
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Put a card into a folder."""
+    with replacing(folder / CARD) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def model_card(
+    config: ModelConfig,
+    *,
+    run: RunFolder | None = None,
+    licence: str = UNKNOWN_LICENCE,
+    library: str = "ems-fast",
+    use: str = _USE,
+    notes: Sequence[str] = (),
+) -> str:
+    """The text of a card.
+
+    Args:
+        config: of the model.
+        run: where it was trained, if that is known.
+        licence: of the model.
+        library: what loads it.
+        use: Markdown that shows how; ``{width}`` stands for the width of a vector.
+        notes: further limits, one a line.
+    """
+    languages = ", ".join(config.languages) or "not recorded"
+    parts = [
+        _front_matter(config, licence, library),
+        f"# {run.path.resolve().name if run else 'EMS sentence encoder'}",
+        f"Sentence embeddings of {config.width} dimensions, made by one encoder for all languages "
+        "([EMS](https://arxiv.org/abs/2205.15744)): translations get similar vectors, to be "
+        "compared by cosine. Trained with ems-fast.",
+        f"**Languages**: {languages}.\n\n**Licence**: {licence}.",
+        "## Use",
+        use.replace("{width}", str(config.width)),
+        "## Training data",
+        *(_data(run) if run else ["Not recorded with this model."]),
+        "## Model",
+        _model(config),
+    ]
+    if run:
+        parts += ["## Evaluation", *_evaluation(run)]
+    limits = [
+        f"A sentence counts up to its first {config.max_tokens} tokens; the rest is cut off.",
+        "An empty sentence has no meaning here, and gets the zero vector.",
+        "Languages and kinds of text that were not in the training data are embedded without a "
+        "warning, and may be embedded badly.",
+        "What is wrong, unfair or offensive in the training text may show in which sentences are "
+        "near to each other.",
+        *notes,
+    ]
+    parts += ["## Limits", "\n".join(f"- {limit}" for limit in limits)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
+    # JSON strings are YAML strings; hubs know the licence "unknown" by that word alone.
+    known = "unknown" if licence == UNKNOWN_LICENCE else licence
+    lines = ["---"]
+    if config.languages:
+        lines += ["language:", *(f"- {json.dumps(code)}" for code in config.languages)]
+    lines += [
+        f"license: {json.dumps(known, ensure_ascii=False)}",
+        f"library_name: {library}",
+        "pipeline_tag: sentence-similarity",
+        "tags:",
+        *(f"- {tag}" for tag in ("sentence-embeddings", "sentence-similarity", "ems")),
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _data(run: RunFolder) -> list[str]:
+    data = run.read_config().get("data", {})
+    total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
+    counts = _language_pairs(run, data)
+    if not counts:
+        return [total]
+    rows = [(name, f"{count:,}") for name, count in counts.items()]
+    return [total, _table(("languages", "pairs"), rows)]
+
+
+def _language_pairs(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
+    """Training pairs by language pair; empty if neither run nor corpus tells any more."""
+    if "language_pairs" in data:
+        return dict(data["language_pairs"])
+    try:
+        corpus = BinaryCorpus.open(run.path / data["corpus"])
+    except (InputError, KeyError):  # not there any more
+        return {}
+    if corpus.num_pairs != data.get("pairs"):  # another corpus is there now
+        return {}
+    return {shard.name: shard.num_pairs for shard in corpus.shards}
+
+
+def _model(config: ModelConfig) -> str:
+    rows = [
+        ("layers", config.layers),
+        ("width of a vector", config.width),
+        ("attention heads", config.heads),
+        ("feed-forward width", config.ffn_width),
+        ("vocabulary", f"{config.vocab_size:,}"),
+        ("longest sentence, tokens", config.max_tokens),
+    ]
+    return _table(("", ""), rows)
+
+
+def _evaluation(run: RunFolder) -> list[str]:
+    """The evaluation at which the saved weights were written: the best, the later of equals."""
+    events = run.read_metrics()
+    scored = [line for line in events if line.get("event") == "evaluation" and line["accuracy"]]
+    if not scored:
+        return ["Not evaluated."]
+    # The trainer's criterion: the first collection is that of the held-out pairs, if there are any.
+    best = max(reversed(scored), key=lambda line: next(iter(line["accuracy"].values())))
+    averages = [(name, _percent(value)) for name, value in best["accuracy"].items()]
+    rows = [(row["set"], row["languages"], _percent(row["accuracy"])) for row in best["rows"]]
+    trained = [line for line in events if line.get("event") == "train"]
+    seen = [line["pairs"] for line in trained if line["step"] <= best["step"]]
+    after = f", {seen[-1]:,} pairs seen" if seen else ""
+    return [
+        "Accuracy of finding the translation among a set's sentences, mean of both directions, "
+        f"after {best['step']:,} steps{after}.",
+        _table(("set", "average, %"), averages),
+        _table(("set", "languages", "accuracy, %"), rows),
+    ]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -1,0 +1,206 @@
+"""A run's folder: what is where, and how it is written so that no moment leaves it broken."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ems_fast.errors import InputError
+from ems_fast.files.atomic import replacing
+from ems_fast.model.config import ModelConfig
+from ems_fast.text.tokenizer import Tokenizer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FORMAT = 1
+
+
+class RunFolder:
+    """The files of one run.
+
+    ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
+    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt``, if the run prepared it,
+    ``corpus/`` and, if a step went wrong, ``bad_batches/``.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.tokenizer = self.path / "tokenizer.model"
+        self.weights = self.path / "model.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self.report = self.path / "report.html"
+        self.corpus = self.path / "corpus"
+        self.checkpoint = self.path / "checkpoints" / "last.pt"
+        self.bad_batches = self.path / "bad_batches"
+
+    def require_new(self, *, keep_corpus: bool, interrupted: bool = False) -> None:
+        """Raise `InputError` if something is here already.
+
+        Args:
+            keep_corpus: ``corpus/`` may be here: it is what will be trained on.
+            interrupted: so may what a start leaves behind that ended before the run began.
+        """
+        if self.config.exists():
+            raise InputError(
+                f"output_dir: {self.path} already holds a run; continue it with resume=True "
+                "(--resume), or choose another folder"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"output_dir: {self.path} is a file; choose a folder")
+        found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        # What an interrupted preparation left is removed by the next one.
+        found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
+        if interrupted:
+            found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
+            found -= {f".{self.tokenizer.name}.tmp", f".{self.config.name}.tmp"}
+        if keep_corpus:
+            found.discard(self.corpus.name)
+        if found == {self.corpus.name}:
+            raise InputError(
+                f"output_dir: {self.path} holds a corpus and no run; to train on that, give "
+                f"{self.corpus} instead of the files, else choose another folder"
+            )
+        if found:
+            raise InputError(f"output_dir: {self.path} is not empty; choose another folder")
+
+    def create(self) -> None:
+        """Make the folder."""
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"output_dir: {self.path} cannot be made ({error.strerror})"
+            ) from error
+
+    def write_config(self, sections: dict[str, dict[str, Any]]) -> None:
+        """Write ``config.toml``; None values are left out, as TOML has none."""
+        document = {
+            name: {key: value for key, value in section.items() if value is not None}
+            for name, section in sections.items()
+        }
+        with replacing(self.config) as path:
+            path.write_text(tomli_w.dumps({"format": FORMAT, **document}), encoding="utf-8")
+
+    def read_config(self) -> dict[str, Any]:
+        """The sections of ``config.toml``.
+
+        Raises:
+            InputError: no run here, or one of another version.
+        """
+        try:
+            document = tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.path}: holds no model (there is no {self.config.name}); give the folder "
+                "of a run"
+            ) from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{self.config}: cannot be read ({error})") from error
+        if document.get("format") != FORMAT:
+            raise InputError(
+                f"{self.config}: has format {document.get('format')!r}, this version reads {FORMAT}"
+            )
+        return document
+
+    def read_model_config(self) -> ModelConfig:
+        """The model's sizes and languages."""
+        section = dict(self.read_config().get("model", {}))
+        section["languages"] = tuple(section.get("languages", ()))
+        try:
+            return ModelConfig(**section)
+        except TypeError as error:
+            raise InputError(f"{self.config}: [model] is not one of ours ({error})") from error
+
+    def read_tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return Tokenizer.from_file(self.tokenizer)
+
+    def write_tokenizer(self, model: bytes) -> None:
+        """Write ``tokenizer.model``."""
+        with replacing(self.tokenizer) as path:
+            path.write_bytes(model)
+
+    def write_weights(self, state: dict[str, Tensor]) -> None:
+        """Replace ``model.safetensors``."""
+        with replacing(self.weights) as path:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path)
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """The tensors of ``model.safetensors``."""
+        try:
+            return load_file(self.weights)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{self.weights}: cannot be read ({error}); is the run finished?"
+            ) from error
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace ``checkpoints/last.pt``."""
+        with replacing(self.checkpoint) as path:
+            torch.save(state, path)
+
+    def is_unbegun(self) -> bool:
+        """True for a run that was killed before its first checkpoint, with nothing to lose."""
+        return not self.checkpoint.exists() and not self.weights.exists()
+
+    def read_checkpoint(self) -> dict[str, Any]:
+        """What `write_checkpoint` wrote last."""
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint, map_location="cpu", weights_only=True
+            )
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.path}: has no checkpoint to resume from; start the run anew in another "
+                "folder"
+            ) from error
+        except Exception as error:
+            raise InputError(f"{self.checkpoint}: cannot be read ({error})") from error
+        return state
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a line cut short by a crash is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return lines
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of ``metrics.jsonl`` that a resumed run will write again.
+
+        Args:
+            step: of the checkpoint it resumes.
+        """
+        if not self.metrics.exists():
+            return
+        kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
+        with replacing(self.metrics) as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def model_section(config: ModelConfig) -> dict[str, Any]:
+    """The [model] section of ``config.toml``."""
+    return {**asdict(config), "languages": list(config.languages)}

@@ -1,0 +1,7 @@
+"""The data loader: from a memory-mapped corpus to batches, ready before a step needs them."""
+
+from ems_fast.training.batches.batch import Batch
+from ems_fast.training.batches.config import BatchConfig
+from ems_fast.training.batches.stream import BatchStream, require_enough_pairs
+
+__all__ = ["Batch", "BatchConfig", "BatchStream", "require_enough_pairs"]

@@ -1,0 +1,68 @@
+"""From rows of a memory-mapped corpus to the tensors of a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ems_fast._batching import PairReader
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.model.packing import assemble, positions_of
+from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import Weighting
+from ems_fast.training.batches.batch import Batch
+from ems_fast.training.batches.sampler import Rows
+
+
+class BatchBuilder:
+    """Turns rows into a `Batch`; nothing in it runs per sentence in Python.
+
+    Args:
+        corpus: where the rows are.
+        weighting: of the bags of words.
+    """
+
+    def __init__(self, corpus: BinaryCorpus, weighting: Weighting):
+        index = {language: i for i, language in enumerate(corpus.languages)}
+        self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
+        self.sizes = [shard.num_pairs for shard in corpus.shards]
+        self.tokens = [shard.num_tokens for shard in corpus.shards]
+        # (shards, 2): the languages of the source and the target.
+        self._languages = np.array(
+            [[index[s.source], index[s.target]] for s in corpus.shards], dtype=np.int64
+        )
+        self._weighting = weighting
+
+    def build(self, rows: Rows) -> Batch:
+        """The batch of B rows."""
+        B = len(rows.row)
+        shard, row = np.tile(rows.shard, 2), np.tile(rows.row, 2)  # (2B,): sources, targets
+        side = np.repeat(np.array([0, 1]), B)
+        by_pair = np.empty((2, B), dtype=np.int64)
+        self.reader.lengths(rows.shard, rows.row, by_pair)
+        lengths = by_pair.ravel()
+
+        by_length = np.argsort(lengths, kind="stable")
+        sorted_lengths = lengths[by_length]
+        ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
+        sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
+
+        translations = np.empty_like(ids)  # the other side of sentence 0, 1, …, 2B − 1
+        self.reader.tokens(shard, row, 1 - side, translations)
+        offsets = np.zeros(2 * B + 1, dtype=np.int64)
+        np.cumsum(by_pair[::-1].ravel(), out=offsets[1:])
+        targets = BagOfWords.from_packed(
+            torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
+        )
+
+        hashes = np.empty((2, B), dtype=np.int64)
+        self.reader.hashes(rows.shard, rows.row, hashes)
+        languages = self._languages[rows.shard]  # (B, 2)
+        return Batch(
+            sentences,
+            targets,
+            torch.from_numpy(np.concatenate([languages[:, 1], languages[:, 0]])),
+            torch.from_numpy(hashes[0]),
+            torch.from_numpy(hashes[1]),
+        )

@@ -1,0 +1,163 @@
+"""How batches are drawn, and what a batch of all ranks holds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ems_fast.errors import InputError
+from ems_fast.ops.bag_of_words import Weighting
+
+# Batches sorted by length together, at most: enough that lengths within a batch differ little, few
+# enough that a pool is drawn in milliseconds.
+POOL_BATCHES = 64
+
+
+DEFAULT_PAIRS = 256
+
+
+# Batches of a token budget have a multiple of so many pairs, that 1, 2, 4 or 8 ranks share alike.
+PAIRS_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How batches are drawn.
+
+    Attributes:
+        batch_pairs: B, pairs of a step on each rank; 256 where `batch_tokens` is not given either.
+        batch_tokens: instead, most tokens of a step on each rank, both sides together, on the
+            mean over ranks: a batch has more pairs the shorter they are.
+        sampling_exponent: a language pair of n pairs is drawn with probability ∝ n^exponent; 1
+            follows the corpus, 0 treats language pairs alike.
+        weighting: of the bags of words; see `BagOfWords`.
+        seed: of everything that is drawn.
+    """
+
+    batch_pairs: int | None = field(
+        default=None,
+        metadata={
+            "help": f"pairs of a step on each rank; default: {DEFAULT_PAIRS} unless batch_tokens"
+        },
+    )
+    batch_tokens: int | None = field(
+        default=None, metadata={"help": "or: most tokens of a step on each rank, both sides"}
+    )
+    sampling_exponent: float = field(
+        default=0.5, metadata={"help": "language pairs are drawn ∝ size^exponent"}
+    )
+    weighting: Weighting = field(
+        default="count", metadata={"help": "bags of words: count, distinct or released"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of sampling, initialisation and dropout"})
+
+    def __post_init__(self) -> None:
+        if self.batch_pairs is not None and self.batch_tokens is not None:
+            raise InputError(
+                f"batch_pairs, batch_tokens: got {self.batch_pairs} and {self.batch_tokens}; "
+                "give one of them"
+            )
+        if self.batch_pairs is None and self.batch_tokens is None:
+            object.__setattr__(self, "batch_pairs", DEFAULT_PAIRS)  # the dataclass is frozen
+        for name in ("batch_pairs", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: got {value}, expected at least 1")
+        if not 0.0 <= self.sampling_exponent <= 1.0:
+            raise InputError(
+                f"sampling_exponent: got {self.sampling_exponent}, expected between 0 and 1"
+            )
+
+    def global_batch(self, world: int) -> GlobalBatch:
+        """What the batches of `world` ranks hold together."""
+        if self.batch_tokens is not None:
+            return GlobalBatch(None, self.batch_tokens * world, math.lcm(PAIRS_MULTIPLE, world))
+        assert self.batch_pairs is not None
+        return GlobalBatch(self.batch_pairs * world, None, 1)
+
+    def for_ranks(self, world: int, before: int) -> BatchConfig:
+        """The same global batch on `world` ranks instead of `before`.
+
+        Raises:
+            InputError: it cannot be shared alike.
+        """
+        name = "batch_pairs" if self.batch_pairs is not None else "batch_tokens"
+        total = getattr(self, name) * before
+        if total % world:
+            raise InputError(
+                f"{name}: the run has {total} a step over {before} ranks, which {world} ranks "
+                f"cannot share alike; give {name} (for a batch of another size) or another number "
+                "of processes"
+            )
+        return replace(self, **{name: total // world})
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """What a batch of all ranks holds: a number of pairs, or at most a number of tokens.
+
+    Attributes:
+        pairs: pairs of every batch; None with a budget.
+        tokens: the budget; None with a number of pairs.
+        multiple: the number of pairs is a multiple of it.
+    """
+
+    pairs: int | None
+    tokens: int | None
+    multiple: int
+
+    def __str__(self) -> str:
+        return f"{self.pairs:,} pairs" if self.pairs else f"at most {self.tokens:,} tokens"
+
+    def pool_pairs(self, num_pairs: int, mean_tokens: float) -> int:
+        """Pairs that are sorted by length together.
+
+        Args:
+            num_pairs: of the corpus; a pool has no more, or a pair would be in it twice.
+            mean_tokens: of a pair.
+        """
+        if self.pairs is not None:
+            return self.pairs * min(POOL_BATCHES, max(1, num_pairs // self.pairs))
+        assert self.tokens is not None
+        wanted = min(num_pairs, int(POOL_BATCHES * self.tokens / mean_tokens))
+        return max(self.multiple, wanted // self.multiple * self.multiple)
+
+    def cut(self, tokens: npt.NDArray[np.int64]) -> list[slice]:
+        """A pool's batches, as slices of the pairs of the given lengths, ascending."""
+        n = len(tokens)
+        if self.pairs is not None:
+            return [slice(start, start + self.pairs) for start in range(0, n, self.pairs)]
+        assert self.tokens is not None
+        # Tokens of the first 1, 2, … units of `multiple` pairs.
+        ends = np.cumsum(tokens)[self.multiple - 1 :: self.multiple]
+        # The smallest budget that needs no more batches than ours, so that none is a mere rest.
+        number = len(_fill(ends, self.tokens))
+        low, high = -(-int(ends[-1]) // number), self.tokens
+        while low < high:
+            middle = (low + high) // 2
+            if len(_fill(ends, middle)) <= number:
+                high = middle
+            else:
+                low = middle + 1
+        bounds = [0, *(self.multiple * unit for unit in _fill(ends, high))]
+        return [slice(a, b) for a, b in itertools.pairwise(bounds)]
+
+
+def _fill(ends: npt.NDArray[np.int64], budget: int) -> list[int]:
+    """Where batches of whole units end, each as full as `budget` allows, at least one unit.
+
+    Args:
+        ends: int64 [n], the units' costs summed up.
+        budget: most that a batch may cost.
+    """
+    found: list[int] = []
+    unit, spent = 0, 0
+    while unit < len(ends):
+        unit = max(unit + 1, int(np.searchsorted(ends, spent + budget, side="right")))
+        spent = int(ends[unit - 1])
+        found.append(unit)
+    return found

@@ -1,0 +1,116 @@
+"""Batches made in a thread, ahead of the step that needs them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.distributed.ranks import Ranks
+from ems_fast.errors import InputError
+from ems_fast.training.batches.batch import Batch
+from ems_fast.training.batches.builder import BatchBuilder
+from ems_fast.training.batches.config import BatchConfig
+from ems_fast.training.batches.sampler import PairSampler, Rows
+
+
+def require_enough_pairs(corpus: BinaryCorpus, config: BatchConfig, ranks: Ranks) -> None:
+    """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks.
+
+    With a budget of tokens, that must hold some pairs of the longest sentences.
+    """
+    if corpus.num_pairs < 2:
+        raise InputError(
+            f"corpora: {corpus.num_pairs} pair is left to train on, expected at least 2; a "
+            "sentence is told from others of its batch"
+        )
+    batch = config.global_batch(ranks.world)
+    least = batch.pairs or batch.multiple
+    if corpus.num_pairs < least:
+        name = "batch_pairs" if batch.pairs else "batch_tokens"
+        raise InputError(
+            f"{name}: {least} pairs a step{'' if batch.pairs else ' at least'}, but the corpus has "
+            f"only {corpus.num_pairs}; use a smaller batch or more text"
+        )
+    longest = 2 * corpus.max_tokens * batch.multiple
+    if batch.tokens is not None and batch.tokens < longest:
+        raise InputError(
+            f"batch_tokens: got {config.batch_tokens}, expected at least "
+            f"{-(-longest // ranks.world)}: a step has a multiple of {batch.multiple} pairs, and "
+            f"a sentence up to {corpus.max_tokens} tokens"
+        )
+
+
+class BatchStream:
+    """Batches of this rank, one or two ahead of the step that needs them, made in a thread.
+
+    Iterating gives (batch, state); a stream started with that state goes on with the next batch.
+
+    Raises:
+        InputError: see `require_enough_pairs`.
+    """
+
+    def __init__(
+        self,
+        corpus: BinaryCorpus,
+        config: BatchConfig,
+        ranks: Ranks,
+        state: dict[str, Any] | None = None,
+    ):
+        require_enough_pairs(corpus, config, ranks)
+        self._builder = BatchBuilder(corpus, config.weighting)
+        self._sampler = PairSampler(
+            self._builder.reader,
+            self._builder.sizes,
+            self._builder.tokens,
+            config.global_batch(ranks.world),
+            config,
+            state,
+        )
+        self._ranks = ranks
+        self._queue: queue.Queue[tuple[Batch, dict[str, Any]] | BaseException] = queue.Queue(2)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="ems-fast batches", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._closed.set()
+        self._thread.join()
+
+    def _fill(self) -> None:
+        try:
+            for rows, state in self._sampler:
+                mine = slice(self._ranks.rank, None, self._ranks.world)
+                batch = self._builder.build(
+                    Rows(
+                        np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine])
+                    )
+                )
+                if self._ranks.device.type == "cuda":
+                    batch = batch.pin_memory()
+                if not self._put((batch, state)):
+                    return
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: tuple[Batch, dict[str, Any]] | BaseException) -> bool:
+        """Wait for room; False when the stream was closed meanwhile."""
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False

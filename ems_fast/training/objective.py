@@ -1,0 +1,135 @@
+"""The training loss of a batch of pairs: XTR in both directions plus the contrastive term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ems_fast.distributed.ranks import gather_rows
+from ems_fast.errors import InputError
+from ems_fast.model.ems import EMSModel
+from ems_fast.model.packing import Packed
+from ems_fast.ops import contrastive_loss, xtr_loss
+from ems_fast.ops.impl import Impl, fused_runs_on
+from ems_fast.training.batches.batch import Batch
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights and options of the two objectives; defaults as in the paper (section 3.3).
+
+    Attributes:
+        xtr_weight: weight of the reconstruction loss.
+        contrastive_weight: weight of the contrastive loss.
+        temperature: τ of the contrastive loss.
+        mask_duplicates: pairs of the batch with the same source or target text are not negatives
+            of each other.
+        slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
+            backward, so that memory bounds a slice and not the batch: the same gradients for about
+            a third more time. None encodes the batch at once.
+        gradient_filter: probabilities below it add nothing to XTR's gradient; 0 is exact.
+        impl: ``fused``, ``reference`` or ``compiled``, for both; None takes ``fused`` on devices
+            that have kernels and ``reference`` on others.
+    """
+
+    xtr_weight: float = field(default=1.0, metadata={"help": "weight of the XTR loss"})
+    contrastive_weight: float = field(
+        default=2.0, metadata={"help": "weight of the contrastive loss"}
+    )
+    temperature: float = field(
+        default=0.1, metadata={"help": "temperature of the contrastive loss"}
+    )
+    mask_duplicates: bool = field(
+        default=True, metadata={"help": "equal sentences of a batch are not negatives"}
+    )
+    slice_tokens: int | None = field(
+        default=None,
+        metadata={"help": "encode at most so many tokens at a time, twice: for huge batches"},
+    )
+    gradient_filter: float = field(
+        default=0.0, metadata={"help": "drop XTR gradients of probabilities below this; 0 is exact"}
+    )
+    impl: Impl | None = field(
+        default=None,
+        metadata={"help": "fused, reference or compiled; default: fused where there are kernels"},
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("xtr_weight", "contrastive_weight"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+        if not self.xtr_weight + self.contrastive_weight > 0:
+            raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
+        if self.slice_tokens is not None and self.slice_tokens < 1:
+            raise InputError(f"slice_tokens: got {self.slice_tokens}, expected 1 or more, or None")
+        if not self.temperature > 0:
+            raise InputError(f"temperature: got {self.temperature}, expected more than 0")
+
+    def impl_for(self, device: torch.device) -> Impl:
+        """The implementation that runs on `device`."""
+        return self.impl or ("fused" if fused_runs_on(device) else "reference")
+
+
+class Losses(NamedTuple):
+    """Scalars; `total` is what is minimised."""
+
+    total: Tensor
+    xtr: Tensor
+    contrastive: Tensor
+
+
+class Objective(nn.Module):
+    """The model with its loss: what a trainer differentiates, and what DDP wraps."""
+
+    def __init__(self, model: EMSModel, config: ObjectiveConfig | None = None):
+        super().__init__()
+        self.model = model
+        self.config = config or ObjectiveConfig()
+
+    def forward(self, batch: Batch) -> Losses:
+        """The losses of B pairs.
+
+        XTR is ``KL(q_T ‖ p(·|S, t)) + KL(q_S ‖ p(·|T, s))`` averaged over pairs; both directions
+        are rows of one product with the output embedding.
+        """
+        model, config = self.model, self.config
+        impl = config.impl_for(batch.source_ids.device)
+        u = self._embed(batch.sentences)  # (2B, D): sources, then targets
+        xtr = contrastive = u.new_zeros(())
+        if config.xtr_weight:
+            hidden = model.xtr_head(u, batch.target_languages)
+            one_direction = xtr_loss(
+                hidden, model.output, batch.targets,
+                gradient_filter=config.gradient_filter, impl=impl,
+            )  # fmt: skip
+            xtr = 2.0 * one_direction  # mean over 2B sentences → mean over B pairs of both KLs
+        if config.contrastive_weight:
+            a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
+            contrastive = contrastive_loss(
+                gather_rows(a), gather_rows(b), temperature=config.temperature,
+                source_ids=gather_rows(batch.source_ids) if config.mask_duplicates else None,
+                target_ids=gather_rows(batch.target_ids) if config.mask_duplicates else None,
+                impl=impl,
+            )  # fmt: skip
+        total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
+        return Losses(total, xtr.detach(), contrastive.detach())
+
+    def _embed(self, sentences: Packed) -> Tensor:
+        """Embeddings [B, D]; with `slice_tokens`, keeping nothing but them for backward.
+
+        Losses over the whole batch need its embeddings at once, not its activations (Gao et al.,
+        "Scaling deep contrastive learning batch size under memory limited setup", 2021).
+        """
+        encoder, tokens = self.model.encoder, self.config.slice_tokens
+        if tokens is None:
+            embeddings: Tensor = encoder(sentences)
+            return embeddings
+        # Dropout draws the same random numbers again: checkpoint keeps the generators' states.
+        slices = [
+            checkpoint(encoder, part, use_reentrant=False) for part in sentences.split(tokens)
+        ]
+        return torch.cat(slices).index_select(0, sentences.order)

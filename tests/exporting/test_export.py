@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.synthetic import TINY
+
+import ems_fast
+from ems_fast import InputError, ModelConfig, SentenceEncoder
+from ems_fast.cli.parser import main
+from ems_fast.exporting.fast_tokenizer import fast_tokenizer
+from ems_fast.exporting.onnx import PaddedEncoder
+from ems_fast.exporting.sentencepiece_model import ModelType, SentencePieceModel
+from ems_fast.model import Encoder
+from ems_fast.text.tokenizer import Tokenizer
+
+# Scripts, marks in any order, spaces of all kinds, names of special tokens, emoji.
+SENTENCES = [
+    "Good morning, how are you?",
+    "GUTEN MORGEN, schöne Grüße aus Köln! Straße",
+    "Ｆｕｌｌ－ｗｉｄｔｈ　ｔｅｘｔ ﬁne ½ ①",
+    "  two  spaces\tand\nlines \u00a0 \u3000 end  ",
+    "你好，世界。今天天气不错", "こんにちは世界 ﾊﾝｶｸｶﾅ ﾊﾞﾝﾄﾞ ハ\u3099",
+    "안녕하세요 세계", "ㅋㅋㅋ ㅎㅎ",
+    "Привет, как дела? И\u0306 ё Ё", "مَرْحَبًا بِالعَالَمِ اللّٰه", "שָׁלוֹם עוֹלָם", "नमस्ते दुनिया क\u093c",
+    "สวัสดีชาวโลก น้ำ", "Tiếng Việt: ế Ế ậ e\u0302\u0301 E\u0302\u0301 a\u0323\u0302 â\u0323",
+    "Γειά σου Κόσμε ς Σ ΐ", "İstanbul I\u0307stanbul ışık",
+    "ქართული Հայերեն தமிழ் తెలుగు ಕನ್ನಡ മലയാളം",
+    "E\u0301 Q\u0301 x\u0323\u0301 A\U0001f3fd 👍🏽 👩‍👩‍👧 ☺️ 🇩🇪",
+    "\u0301 begins with a mark", "\ufeffbom\u200b\u200d x",
+    "<pad> <unk> <0x41> ▁ a▁b ▁▁", "", " ", "\u200b", "🦖𓂀𝟄 \x01 \x85", "0123456789 3.14 ٣",
+]  # fmt: skip
+
+
+def sentencepiece_model(**options: Any) -> Tokenizer:
+    """A tokenizer of the sentences above."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([s for s in SENTENCES if s.strip()] * 3), model_writer=model,
+        pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2, num_threads=1,
+        **{"character_coverage": 0.98, "byte_fallback": True, **options},
+    )  # fmt: skip
+    return Tokenizer(model.getvalue())
+
+
+BPE = {"model_type": "bpe", "vocab_size": 560, "normalization_rule_name": "nmt_nfkc_cf"}
+MODELS = {
+    "ours": BPE,
+    "case": {**BPE, "normalization_rule_name": "nmt_nfkc"},
+    "no rules": {**BPE, "normalization_rule_name": "identity", "vocab_size": 600},
+    "spaces kept": {**BPE, "remove_extra_whitespaces": False, "add_dummy_prefix": False},
+    "no bytes": {**BPE, "byte_fallback": False, "vocab_size": 300},
+    "unigram": {**BPE, "model_type": "unigram", "vocab_size": 460},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    return sentencepiece_model(**MODELS[request.param])
+
+
+def fast(tokenizer: Tokenizer, **options: Any) -> Any:
+    tokenizers = pytest.importorskip("tokenizers")
+    return tokenizers.Tokenizer.from_str(json.dumps(fast_tokenizer(tokenizer, **options)))
+
+
+# -- the tokenizer -------------------------------------------------------------------------------
+
+
+def test_the_fast_tokenizer_gives_the_same_ids(tokenizer: Tokenizer) -> None:
+    tokens = fast(tokenizer)
+    unigram = SentencePieceModel.parse(tokenizer.model).type is ModelType.UNIGRAM
+    for sentence in SENTENCES:
+        # The one stated exception: names of bytes, to unigram models.
+        if not (unigram and "<0x41>" in sentence):
+            assert tokens.encode(sentence).ids == tokenizer.encode(sentence), sentence
+
+
+class Both:
+    """A tokenizer and its fast twin."""
+
+    def __init__(self) -> None:
+        self.ours = sentencepiece_model(**BPE)
+        self.fast = fast(self.ours)
+
+    def assert_same(self, text: str) -> None:
+        assert self.fast.encode(text).ids == self.ours.encode(text)
+
+
+@pytest.fixture(scope="module")
+def both() -> Both:
+    return Both()
+
+
+# Letters whose rules differ with what follows, and all that may follow them.
+ALPHABET = "aeEiIQßςΣÅеЁあカｶ가ᄀ학كلאक가Ａ① \t▁<0>" + (
+    "\u0301\u0302\u0323\u0308\u0307\u031b\u3099\u309a\uff9e\u064e\u0651\u05bc\u05b8\u093c\u200d\u200b\ufe0f"
+)
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from(ALPHABET), max_size=24))
+def test_the_same_ids_for_any_sequence_of_marks(both: Both, text: str) -> None:
+    both.assert_same(text)
+
+
+# Left out is what the docstring of fast_tokenizer states, and the separator.
+ANY = st.characters(codec="utf-8", exclude_characters="\ufdd0\u0344\u0345ΪΫ")
+
+
+@settings(max_examples=200)
+@given(st.text(ANY, max_size=24))
+def test_the_same_ids_for_any_text(both: Both, text: str) -> None:
+    both.assert_same(text)
+
+
+def test_long_text_is_cut_at_the_same_token(both: Both) -> None:
+    long = "good morning " * 100
+    assert fast(both.ours, max_tokens=7).encode(long).ids == both.ours.encode(long)[:7]
+
+
+def test_a_word_model_is_refused() -> None:
+    word = sentencepiece_model(model_type="word", vocab_size=60, byte_fallback=False)
+    with pytest.raises(InputError, match="tokenizer: is of type word, expected bpe or unigram"):
+        fast_tokenizer(word)
+
+
+def test_user_defined_symbols_are_refused() -> None:
+    model = sentencepiece_model(**BPE, user_defined_symbols=["<x>"])
+    with pytest.raises(InputError, match="tokenizer: has user-defined symbols"):
+        fast_tokenizer(model)
+
+
+def corpus_sentences(corpora: Path, most: int) -> list[str]:
+    """The first sentences of every language of FLORES, and those decomposed and in capitals."""
+    sentences = []
+    for path in sorted((corpora / "eval" / "flores200_devtest").iterdir()):
+        lines = path.read_text(encoding="utf-8").splitlines()[:most]
+        # sentence-transformers fails on a batch of nothing but empty sentences.
+        sentences += [line for line in lines if line.strip()]
+    decomposed = [unicodedata.normalize("NFD", s) for s in sentences[::5]]
+    # Capitals of ΐ and ΰ have no single character; the docstring of fast_tokenizer has the case.
+    capitals = [s.upper() for s in sentences[::5] if not set("ΐΰ") & set(s.lower())]
+    return sentences + decomposed + capitals
+
+
+@pytest.mark.parametrize("most", [20, pytest.param(1012, marks=pytest.mark.slow)])
+def test_the_same_ids_for_real_text_in_62_languages(corpora: Path, most: int) -> None:
+    tokenizer = Tokenizer.from_file(corpora.parent / "fixtures" / "62languages_bpe_60000.model")
+    sentences = corpus_sentences(corpora, most)
+    encoded = fast(tokenizer).encode_batch(sentences)
+    for sentence, tokens in zip(sentences, encoded, strict=True):
+        assert tokens.ids == tokenizer.encode(sentence), sentence
+
+
+# -- whole models --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SentenceEncoder:
+    """A random encoder that knows all scripts, with weights large enough to tell them apart."""
+    torch.manual_seed(0)
+    tokenizer = sentencepiece_model(**BPE)
+    sizes = {**TINY, "layers": 2, "max_tokens": 40, "vocab_size": tokenizer.vocab_size}
+    config = ModelConfig(languages=("en", "de"), **sizes)
+    module = Encoder(config)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return SentenceEncoder(module, tokenizer, config, torch.device("cpu"))
+
+
+def ours_encode(encoder: SentenceEncoder, sentences: list[str]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ems_fast.EncodingWarning)
+        return encoder.encode(sentences)
+
+
+@pytest.fixture(scope="module")
+def exported(encoder: SentenceEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "st"
+    return ems_fast.export(encoder, folder, to="sentence-transformers", licence="cc-by-4.0")
+
+
+TEXT = [*SENTENCES, "much too long " * 40]
+
+
+@pytest.mark.filterwarnings("default")  # those of the other library
+def test_sentence_transformers_gives_the_same_vectors(
+    encoder: SentenceEncoder, exported: Path
+) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    model = library.SentenceTransformer(str(exported), device="cpu")
+    assert model.max_seq_length == encoder.config.max_tokens
+    vectors = model.encode(TEXT, batch_size=64)
+    np.testing.assert_allclose(vectors, ours_encode(encoder, TEXT), rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+def test_transformers_finds_every_weight(exported: Path, encoder: SentenceEncoder) -> None:
+    transformers = pytest.importorskip("transformers")
+    model, found = transformers.BertModel.from_pretrained(exported, output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
+    assert tokenizer("<pad> <unk>")["input_ids"] == encoder.tokenizer.encode("<pad> <unk>")
+    assert model.config.max_position_embeddings == encoder.config.max_tokens
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_sentence_transformers_on_thousands_of_sentences(
+    encoder: SentenceEncoder, exported: Path, corpora: Path
+) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    sentences = corpus_sentences(corpora, 100)
+    vectors = library.SentenceTransformer(str(exported), device="cpu").encode(sentences)
+    np.testing.assert_allclose(vectors, ours_encode(encoder, sentences), rtol=0, atol=1e-5)
+
+
+def test_the_padded_encoder_gives_the_same_vectors(encoder: SentenceEncoder) -> None:
+    module = PaddedEncoder(encoder.module, encoder.config).eval()
+    ids = [encoder.tokenizer.encode(text)[: encoder.config.max_tokens] for text in TEXT]
+    padded = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(i, dtype=torch.int64) for i in ids], True
+    )
+    lengths = torch.tensor([len(i) for i in ids])
+    mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
+    with torch.inference_mode():
+        vectors = module(padded, mask).numpy()
+    np.testing.assert_allclose(vectors, ours_encode(encoder, TEXT), rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("int8", [False, True])
+def test_onnx_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Path, int8: bool) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = ems_fast.export(encoder, tmp_path / "onnx", to="onnx", int8=int8)
+    names = {"README.md", "model.onnx", "tokenizer.json", "tokenizer.model"}
+    assert {path.name for path in folder.iterdir()} == names
+    tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokens.enable_padding(pad_id=0)
+    session = runtime.InferenceSession(str(folder / "model.onnx"))
+    for sentences in (TEXT, TEXT[:1], ["a"]):
+        batch = tokens.encode_batch(sentences)
+        (vectors,) = session.run(
+            ["sentence_embedding"],
+            {
+                "input_ids": np.array([s.ids for s in batch]),
+                "attention_mask": np.array([s.attention_mask for s in batch]),
+            },
+        )
+        expected = ours_encode(encoder, sentences)
+        if int8:
+            lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+            cosines = (vectors * expected).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
+            assert cosines.min() > 0.95
+        else:
+            np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-4)
+
+
+def test_ems_fast_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Path) -> None:
+    loaded = ems_fast.load(
+        ems_fast.export(encoder, tmp_path / "saved", to="ems-fast"), device="cpu"
+    )
+    assert loaded.languages == encoder.languages
+    assert np.array_equal(ours_encode(loaded, TEXT), ours_encode(encoder, TEXT))
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    arguments = ["export", str(run), "--to", "sentence-transformers", "--output", str(output)]
+    assert main([*arguments, "--licence", "mit"]) == 0
+    assert f"The model is in {output}." in capsys.readouterr().out
+    assert 'license: "mit"' in (output / "README.md").read_text()
+    assert main(arguments) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"to": "tensorflow"}, "to: got 'tensorflow', expected one of 'sentence-transformers'"),
+        ({"to": "ems-fast", "int8": True}, "int8: got True with to='ems-fast'"),
+    ],
+)
+def test_bad_arguments(
+    encoder: SentenceEncoder, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ems_fast.export(encoder, tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_and_leaves_nothing(
+    encoder: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(InputError, match=r"needs the package onnx, .* 'ems-fast\[export\]'"):
+        ems_fast.export(encoder, tmp_path / "out", to="onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,480 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ems_fast import BackendError, InputError, contrastive_loss
+from ems_fast.ops import native
+from ems_fast.ops.contrastive import fused as contrastive_fused
+from ems_fast.ops.contrastive import loss as contrastive
+from ems_fast.ops.contrastive.reference import contrastive_loss_reference
+
+ISAS = native.kernels().available_isas() if native.import_error() is None else []
+# (B, M, E, positive_offset): one pair, one negative, odd sizes, several slabs, a middle block.
+SHAPES = [
+    (1, 1, 1, 0),
+    (1, 2, 3, 1),
+    (2, 2, 5, 0),
+    (7, 13, 129, 4),
+    (67, 67, 33, 0),
+    (150, 211, 17, 60),
+]
+TEMPERATURES = [0.005, 0.05, 0.1, 1.0, 10.0]
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = native.kernels().active_isa()
+    native.kernels().set_active_isa(request.param)
+    yield request.param
+    native.kernels().set_active_isa(before)
+
+
+def use_tiles(monkeypatch: pytest.MonkeyPatch, tile_bytes: int) -> None:
+    """Tiles of this size, so that small batches need many; what fits one tile is kept."""
+    monkeypatch.setattr(contrastive_fused, "TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(contrastive_fused, "KEPT_BYTES", tile_bytes)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiles(monkeypatch, 1 << 11)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def vectors(rows: int, E: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(rows, E, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def few_ids(M: int, distinct: int, seed: int = 0) -> Tensor:
+    """M hashes of which about `distinct` are different, both signs and large."""
+    ids = torch.randint(0, distinct, (M,), generator=torch.Generator().manual_seed(seed))
+    return (ids - 2) * 0x1234_5678_9ABC_DEF
+
+
+def loss_and_gradients(
+    loss: Callable[..., Tensor], a: Tensor, b: Tensor, temperature: float, **options: Any
+) -> list[Tensor]:
+    """The losses of all pairs, then the gradients of a weighted sum of them."""
+    leaves = [a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()]
+    tau = torch.tensor(temperature, dtype=torch.promote_types(a.dtype, torch.float32))
+    tau.requires_grad_()
+    losses = loss(*leaves, temperature=tau, reduction="none", **options)
+    upstream = torch.linspace(-0.5, 2.0, len(losses), dtype=losses.dtype)
+    return [losses.detach(), *torch.autograd.grad(losses, [*leaves, tau], upstream)]
+
+
+def assert_matches(
+    got: list[Tensor], want: list[Tensor], tolerance: float, floor: list[Tensor] | None = None
+) -> None:
+    """Each of `got` within `tolerance` of `want`'s largest entry, or no worse than 2 × `floor`."""
+    for i, (x, y) in enumerate(zip(got, want, strict=True)):
+        assert torch.isfinite(x).all()
+        scale = max(y.abs().max().item(), 1.0)
+        allowed = tolerance * scale
+        if floor is not None:
+            allowed += 2 * (floor[i].double() - y).abs().max().item()
+        assert (x.double() - y).abs().max().item() <= allowed, f"output {i}"
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize(("B", "M", "E", "offset"), SHAPES)
+@pytest.mark.usefixtures("isa")
+def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperature: float) -> None:
+    a, b = vectors(B, E), vectors(M, E, seed=1)
+    options = {
+        "source_ids": few_ids(M, 2 * M),
+        "target_ids": few_ids(M, M // 2 + 1, seed=1),
+        "positive_offset": offset,
+    }
+    got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+    want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
+    assert_matches(got, want, 1e-12)
+
+
+@pytest.mark.parametrize("temperature", [*TEMPERATURES, 0.0345, 0.0325])
+@pytest.mark.usefixtures("isa")
+def test_float32_is_as_accurate_as_the_reference(temperature: float) -> None:
+    a, b = vectors(150, 65, torch.float32), vectors(160, 65, torch.float32, seed=1)
+    options = {"source_ids": few_ids(160, 100), "positive_offset": 5}
+    truth = loss_and_gradients(
+        contrastive_loss_reference, a.double(), b.double(), temperature, **options
+    )
+    same = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
+    got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+    assert_matches(got, truth, 1e-6, floor=same)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
+def test_half_precision_computes_in_float32(dtype: torch.dtype, temperature: float) -> None:
+    a, b = vectors(70, 64).to(dtype), vectors(70, 64, seed=1).to(dtype)
+    got = loss_and_gradients(contrastive_loss, a, b, temperature)
+    want = loss_and_gradients(contrastive_loss, a.float(), b.float(), temperature)
+    assert got[0].dtype == torch.float32
+    assert [x.dtype for x in got[1:3]] == [dtype, dtype]
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x, y.to(x.dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.usefixtures("small_tiles", "isa")
+def test_tiles_do_not_matter(
+    temperature: float, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = vectors(101, 9), vectors(173, 9, seed=1)
+    options: dict[str, Any] = {"positive_offset": 31}
+    if masked:
+        options |= {"source_ids": few_ids(173, 50), "target_ids": few_ids(173, 150, seed=1)}
+    tiled = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+    for tile_bytes in (8, 1 << 9, 1 << 14, 1 << 22):
+        use_tiles(monkeypatch, tile_bytes)
+        whole = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+        assert_matches(tiled, whole, 1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+@pytest.mark.parametrize("tile_bytes", [1 << 17, 1 << 22])
+def test_threads_do_not_matter(
+    temperature: float,
+    tile_bytes: int,
+    threads: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_tiles(monkeypatch, tile_bytes)
+    a, b = vectors(300, 40), vectors(350, 40, seed=1)
+    options = {"source_ids": few_ids(350, 200)}
+    results = []
+    for count in (1, 2, 5):
+        threads(count)
+        first = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+        again = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+        assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
+        results.append(first)
+    for other in results[1:]:
+        assert_matches(other, results[0], 1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_reductions(reduction: str) -> None:
+    a, b = vectors(6, 4), vectors(9, 4, seed=1)
+    got = contrastive_loss(a, b, reduction=reduction)
+    want = contrastive_loss(a, b, reduction=reduction, impl="reference")
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_an_empty_batch_trains_on_nothing(reduction: str) -> None:
+    a, b = vectors(0, 4).requires_grad_(), vectors(3, 4).requires_grad_()
+    loss = contrastive_loss(a, b, reduction=reduction)
+    assert loss.shape == ((0,) if reduction == "none" else ())
+    loss.sum().backward()
+    assert a.grad is not None
+    assert a.grad.shape == (0, 4)
+    torch.testing.assert_close(b.grad, torch.zeros(3, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1, 10.0])
+def test_zero_and_equal_vectors(temperature: float) -> None:
+    a, b = vectors(5, 8), vectors(6, 8, seed=1)
+    a[1] = 0
+    b[2] = 0
+    b[4] = b[0] = a[0]
+    got = loss_and_gradients(contrastive_loss, a, b, temperature)
+    want = loss_and_gradients(contrastive_loss_reference, a, b, temperature)
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12)
+    everything_equal = contrastive_loss(a[:1].expand(4, -1) + 1, b[:1].expand(4, -1) + 1)
+    torch.testing.assert_close(everything_equal, torch.tensor(4.0).log().double())
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.usefixtures("isa")
+def test_nan_reaches_the_loss(temperature: float, value: float) -> None:
+    a, b = vectors(70, 8, torch.float32), vectors(70, 8, torch.float32, seed=1)
+    b[66, 3] = value
+    b.requires_grad_()
+    loss = contrastive_loss(a, b, temperature=temperature)
+    assert loss.isnan()
+    loss.backward()
+    assert b.grad is not None
+    assert b.grad.isnan().any()
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+@pytest.mark.usefixtures("small_tiles")
+def test_a_batch_of_duplicates_has_no_negatives(temperature: float) -> None:
+    a, b = vectors(80, 8).requires_grad_(), vectors(80, 8, seed=1).requires_grad_()
+    same = torch.full((80,), 7)
+    loss = contrastive_loss(a, b, temperature=temperature, source_ids=same, reduction="none")
+    loss.sum().backward()
+    zero = torch.zeros(80, 8, dtype=torch.float64)
+    torch.testing.assert_close(loss, zero[:, 0])
+    torch.testing.assert_close(a.grad, zero)
+    torch.testing.assert_close(b.grad, zero)
+
+
+def test_masking_equals_leaving_the_pair_out() -> None:
+    """A pair whose only sibling is masked has the loss it would have without that sibling."""
+    a, b = vectors(6, 8), vectors(6, 8, seed=1)
+    ids = torch.tensor([10, 11, 12, 13, 14, 10])
+    for name in ("source_ids", "target_ids"):
+        masked = contrastive_loss(a, b, reduction="none", **{name: ids})
+        alone = contrastive_loss(a[:5], b[:5], reduction="none")
+        torch.testing.assert_close(masked[0], alone[0])
+        assert (masked[1:5] > alone[1:5]).all()
+
+
+def test_distinct_ids_change_nothing() -> None:
+    a, b = vectors(20, 8), vectors(30, 8, seed=1)
+    ids = torch.arange(30) * 1_000_003
+    assert torch.equal(
+        contrastive_loss(a, b, source_ids=ids, target_ids=ids), contrastive_loss(a, b)
+    )
+
+
+@pytest.mark.parametrize("needs", list(itertools.product([False, True], repeat=3))[1:])
+@pytest.mark.parametrize("tile_bytes", [1 << 9, 1 << 22])
+def test_gradients_of_any_subset(
+    needs: tuple[bool, ...], tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiles(monkeypatch, tile_bytes)
+    leaves = [vectors(9, 5), vectors(12, 5, seed=1), torch.tensor(0.2, dtype=torch.float64)]
+    grads = []
+    for impl in ("fused", "reference"):
+        inputs = [x.clone().requires_grad_(need) for x, need in zip(leaves, needs, strict=True)]
+        contrastive_loss(inputs[0], inputs[1], temperature=inputs[2], impl=impl).backward()
+        grads.append([x.grad for x in inputs])
+    for got, want, need in zip(*grads, needs, strict=True):
+        if need:
+            torch.testing.assert_close(got, want)
+        else:
+            assert got is None
+            assert want is None
+
+
+def test_inputs_may_be_views_and_stay_as_they_were() -> None:
+    store = vectors(40, 24)
+    a, b = store.t()[::2, ::3], store[:13, 1::2].as_strided((13, 14), (24, 1))
+    ids = few_ids(26, 9)[::2]
+    before = store.clone()
+    got = contrastive_loss(a[:12], b, source_ids=ids)
+    want = contrastive_loss(a[:12].contiguous(), b.contiguous(), source_ids=ids.contiguous())
+    assert torch.equal(got, want)
+    assert torch.equal(store, before)
+
+
+@pytest.mark.parametrize("tile_bytes", [1 << 9, 1 << 22])
+def test_backward_twice_gives_the_same(tile_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiles(monkeypatch, tile_bytes)
+    a, b = vectors(20, 5).requires_grad_(), vectors(20, 5, seed=1).requires_grad_()
+    loss = contrastive_loss(a, b)
+    first = torch.autograd.grad(loss, [a, b], retain_graph=True)
+    second = torch.autograd.grad(loss, [a, b])
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("temperature", [0.002, 0.3])
+def test_gradcheck(temperature: float) -> None:
+    a, b = vectors(4, 3).requires_grad_(), vectors(6, 3, seed=1).requires_grad_()
+    tau = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
+    ids = torch.tensor([1, 2, 3, 3, 4, 1])
+
+    def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
+        return contrastive_loss(
+            a, b, temperature=tau, source_ids=ids, positive_offset=1, reduction="none"
+        )
+
+    assert torch.autograd.gradcheck(loss, (a, b, tau), eps=1e-7, atol=1e-4, rtol=1e-4)
+
+
+def test_no_second_derivative_and_it_says_so() -> None:
+    a, b = vectors(4, 3).requires_grad_(), vectors(4, 3, seed=1).requires_grad_()
+    (grad,) = torch.autograd.grad(contrastive_loss(a, b), a, create_graph=True)
+    with pytest.raises(BackendError, match="impl='reference'"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("B", [3, 40])
+def test_opcheck(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiles(monkeypatch, 1 << 9)
+    a, b = vectors(B, 4).requires_grad_(), vectors(B + 2, 4, seed=1).requires_grad_()
+    tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    ids = few_ids(B + 2, B)
+    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, 1))
+    _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, 1)
+    saved = [x.detach() for x in saved]
+    torch.library.opcheck(
+        contrastive_fused.contrastive_backward,
+        (torch.ones(B, dtype=torch.float64), *saved, tau.detach(), ids, None, 1, True, True),
+    )
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_torch_compile_in_one_graph(dynamic: bool) -> None:
+    def step(a: Tensor, b: Tensor, ids: Tensor) -> Tensor:
+        return contrastive_loss(a * 2, b, source_ids=ids).exp()
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    a, b = vectors(9, 5).requires_grad_(), vectors(9, 5, seed=1).requires_grad_()
+    ids = few_ids(9, 5)
+    got, want = compiled(a, b, ids), step(a, b, ids)
+    torch.testing.assert_close(got, want)
+    for x, y in zip(
+        torch.autograd.grad(got, [a, b]), torch.autograd.grad(want, [a, b]), strict=True
+    ):
+        torch.testing.assert_close(x, y)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's, about itself
+def test_compiled_matches_reference() -> None:
+    a, b = vectors(9, 5), vectors(12, 5, seed=1)
+    options = {"source_ids": few_ids(12, 6), "positive_offset": 2}
+    got = loss_and_gradients(
+        lambda *args, **named: contrastive_loss(*args, impl="compiled", **named),
+        a,
+        b,
+        0.1,
+        **options,
+    )
+    assert_matches(got, loss_and_gradients(contrastive_loss_reference, a, b, 0.1, **options), 1e-12)
+
+
+@pytest.mark.parametrize("impl", ["fused", "reference"])
+def test_autocast_does_not_lower_the_precision(impl: str) -> None:
+    a, b = vectors(30, 16, torch.float32), vectors(30, 16, torch.float32, seed=1)
+    a.requires_grad_()
+    want = contrastive_loss(a, b, impl=impl)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = contrastive_loss(a, b, impl=impl)
+    assert torch.equal(got, want)
+    (got_grad,), (want_grad,) = torch.autograd.grad(got, a), torch.autograd.grad(want, a)
+    assert torch.equal(got_grad, want_grad)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_properties(data: st.DataFrame | Any) -> None:
+    B = data.draw(st.integers(1, 12), "B")
+    extra = data.draw(st.integers(0, 8), "extra")
+    M, E = B + extra, data.draw(st.integers(1, 9), "E")
+    offset = data.draw(st.integers(0, extra), "offset")
+    temperature = data.draw(st.floats(0.003, 10), "temperature")
+    a = vectors(B, E, seed=data.draw(st.integers(0, 99), "seed"))
+    b = vectors(M, E, seed=data.draw(st.integers(100, 199), "seed"))
+    ids = few_ids(M, data.draw(st.integers(1, 20), "distinct"))
+    options: dict[str, Any] = {"temperature": temperature, "reduction": "none"}
+    loss = contrastive_loss(a, b, source_ids=ids, positive_offset=offset, **options)
+    want = contrastive_loss_reference(a, b, source_ids=ids, positive_offset=offset, **options)
+    torch.testing.assert_close(loss, want, rtol=1e-10, atol=1e-10)
+    # Lengths do not matter, nor does the order of the pairs; more negatives never help.
+    rows = torch.randperm(B, generator=torch.Generator().manual_seed(1))
+    own = offset + torch.arange(B)
+    order = torch.cat([own[rows], torch.arange(offset), torch.arange(offset + B, M)])
+    permuted = contrastive_loss(3 * a[rows], b[order] / 7, source_ids=ids[order], **options)
+    torch.testing.assert_close(permuted, loss[rows], rtol=1e-10, atol=1e-10)
+    fewer = contrastive_loss(a, b[own], source_ids=ids[own], **options)
+    assert (fewer <= loss + 1e-10).all()
+    # Both directions count alike.
+    if extra == 0:
+        swapped = contrastive_loss(b, a, source_ids=ids, **options)
+        torch.testing.assert_close(swapped, loss, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a": [[1.0, 2.0]]}, "a: got list"),
+        ({"a": torch.zeros(4)}, r"a: shape \[4\]"),
+        ({"a": torch.zeros(4, 0)}, r"a: shape \[4, 0\]"),
+        ({"b": torch.zeros(4, 3, dtype=torch.int64)}, r"b: dtype torch\.int64"),
+        ({"b": torch.zeros(5, 2)}, "b: 2 columns, expected a's 3"),
+        ({"b": torch.zeros(3, 3)}, "b: 3 rows, expected at least a's 4"),
+        ({"b": torch.zeros(5, 3, device="meta")}, "b: on meta"),
+        ({"positive_offset": 2}, "positive_offset: got 2, expected 0 to 1"),
+        ({"positive_offset": -1}, "positive_offset: got -1"),
+        ({"temperature": 0.0}, r"temperature: got 0\.0"),
+        ({"temperature": -1}, r"temperature: got -1\.0"),
+        ({"temperature": float("nan")}, "temperature: got nan"),
+        ({"temperature": torch.tensor(-0.1)}, r"temperature: got -0\.1"),
+        ({"temperature": torch.ones(1)}, "temperature: a torch.float32 tensor of shape"),
+        ({"temperature": torch.tensor(1)}, r"temperature: a torch\.int64 tensor"),
+        ({"temperature": "hot"}, "temperature: got 'hot'"),
+        ({"source_ids": torch.zeros(5)}, r"source_ids: got torch\.float32"),
+        ({"source_ids": [1, 2, 3, 4, 5]}, "source_ids: got list"),
+        ({"target_ids": torch.zeros(4, dtype=torch.int64)}, r"target_ids: shape \[4\]"),
+        ({"impl": "quick"}, "impl: got 'quick'"),
+        ({"reduction": "max"}, "reduction: got 'max'"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"a": torch.zeros(4, 3), "b": torch.zeros(5, 3)} | change
+    with pytest.raises(InputError, match=message):
+        contrastive_loss(arguments.pop("a"), arguments.pop("b"), **arguments)
+
+
+def test_a_device_without_kernels_is_named() -> None:
+    x = torch.zeros(2, 3, device="meta")
+    with pytest.raises(BackendError, match=r"impl='fused' has kernels for cpu.* tensors, got meta"):
+        contrastive_loss(x, x)
+
+
+def test_a_missing_extension_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_kernels", None)
+    with pytest.raises(BackendError, match="impl='reference'"):
+        contrastive_loss(torch.ones(2, 3), torch.ones(2, 3))
+
+
+def test_a_failing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no compiler here")
+
+    def compile_reference() -> Callable[..., Tensor]:
+        return torch.compile(contrastive_loss_reference, backend=broken)
+
+    monkeypatch.setattr(contrastive, "_compile_reference", compile_reference)
+    with pytest.raises(BackendError, match=r"impl='compiled'.*no compiler here.*impl='fused'"):
+        contrastive_loss(torch.ones(2, 3), torch.ones(2, 3), impl="compiled")
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+def test_saved_tensors_may_be_moved(temperature: float) -> None:
+    """Hooks that store what autograd keeps elsewhere give it back with other strides."""
+    a, b = vectors(20, 5).requires_grad_(), vectors(22, 5, seed=1)
+    (want,) = torch.autograd.grad(contrastive_loss(a, b, temperature=temperature), a)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: x, lambda x: x.t().contiguous().t() if x.dim() == 2 else x.clone()
+    ):
+        loss = contrastive_loss(a, b, temperature=temperature)
+    (got,) = torch.autograd.grad(loss, a)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_large_batch_never_holds_the_matrix() -> None:
+    B = 3000
+    a, b = vectors(B, 8, torch.float32).requires_grad_(), vectors(B, 8, torch.float32, seed=1)
+
+    def largest_allocation(impl: str) -> int:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            contrastive_loss(a, b, impl=impl).backward()
+        return max(event.cpu_memory_usage for event in profile.events())
+
+    assert largest_allocation("fused") <= contrastive_fused.KEPT_BYTES
+    assert largest_allocation("reference") >= B * B * 4
