@@ -1,6 +1,6 @@
 // Symmetric InfoNCE over cosines, one tile of the similarity matrix at a time.
 //
-// Rows are a's B sentences, columns b's M; the positive of row i is column i + offset. A tile holds
+// Rows are a's B sentences, columns b's M; the positive of row i is column i. A tile holds
 // the cosines of a block of rows and a block of columns, in row-major order; the caller computes it
 // with its BLAS. With k = 1 / temperature the forward pass sums exp over rows and over columns, the
 // backward pass turns a tile into the gradient of its cosines.
@@ -30,7 +30,6 @@ struct DuplicateGroups {
 struct TilePlace {
   int64_t row, rows, column, columns;  // first row and column of the tile, and its size
   int64_t stride;                      // elements from one row of the tile to the next
-  int64_t offset;                      // the positive of row i is column i + offset
 };
 
 // Groups equal ids; order, begin and end are int32 [count]. False: all ids differ.
@@ -54,12 +53,12 @@ struct ContrastiveKernels {
 
   // loss[i], which holds the positive's cosine, becomes the loss of pair i.
   void (*finish)(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
-                 const T* column_max, int64_t B, int64_t offset, double k);
+                 const T* column_max, int64_t B, double k);
 
   // What an exponential of row i or of column j weighs in the gradient, given grad_loss [B]: row
   // weights [B], column weights [M]. A column that is nobody's positive weighs nothing.
   void (*weigh)(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
-                const T* grad_loss, int64_t B, int64_t M, int64_t offset, double k);
+                const T* grad_loss, int64_t B, int64_t M, double k);
 
   // tile → gradient of the loss with respect to its cosines. `kept`: the tile is what `accumulate`
   // left with keep. gradient may be the tile itself.

@@ -23,9 +23,8 @@ template <typename T>
 void overwrite_masked(T* row, const DuplicateGroups& groups, const TilePlace& place, int64_t i,
                       T value) {
   if (!groups.order) return;
-  const int64_t positive = i + place.offset;
-  const int32_t* from = groups.order + groups.begin[positive];
-  const int32_t* to = groups.order + groups.end[positive];
+  const int32_t* from = groups.order + groups.begin[i];
+  const int32_t* to = groups.order + groups.end[i];
   if (to - from == 1) return;
   const int32_t* low = from;  // the first member at or after the tile's first column
   for (int64_t length = to - from; length > 0;) {
@@ -39,7 +38,7 @@ void overwrite_masked(T* row, const DuplicateGroups& groups, const TilePlace& pl
   }
   const int64_t last = place.column + place.columns;
   for (; low < to && *low < last; ++low)
-    if (*low != positive) row[*low - place.column] = value;
+    if (*low != i) row[*low - place.column] = value;
 }
 
 template <typename T>
@@ -112,7 +111,7 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
       for (int64_t r = from; r < to; ++r) {
         T* const row = tile + r * place.stride;
         const int64_t i = place.row + r;
-        const int64_t p = i + place.offset - place.column;
+        const int64_t p = i - place.column;
         if (p >= 0 && p < columns) positive[i] = row[p];
         const T masked = -std::numeric_limits<T>::infinity();
         overwrite_masked(row, sources, place, i, masked);
@@ -158,26 +157,25 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
 
 template <typename T>
 void finish(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
-            const T* column_max, int64_t B, int64_t offset, double k) {
+            const T* column_max, int64_t B, double k) {
   for (int64_t i = 0; i < B; ++i) {
-    const int64_t p = i + offset;
     const double cosine = loss[i];
     // Maxima first: where the positive is the maximum they cancel without error.
     const double above_row = (row_max ? row_max[i] : 1) - cosine;
-    const double above_column = (column_max ? column_max[p] : 1) - cosine;
+    const double above_column = (column_max ? column_max[i] : 1) - cosine;
     loss[i] = static_cast<T>(
-        (std::log(row_sum[i]) + std::log(column_sum[p]) + k * (above_row + above_column)) / 2);
+        (std::log(row_sum[i]) + std::log(column_sum[i]) + k * (above_row + above_column)) / 2);
   }
 }
 
 template <typename T>
 void weigh(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
-           const T* grad_loss, int64_t B, int64_t M, int64_t offset, double k) {
+           const T* grad_loss, int64_t B, int64_t M, double k) {
   for (int64_t j = 0; j < M; ++j) column_weight[j] = 0;
   for (int64_t i = 0; i < B; ++i) {
     const double half = k * grad_loss[i] / 2;
     row_weight[i] = static_cast<T>(half / row_sum[i]);
-    column_weight[i + offset] = static_cast<T>(half / column_sum[i + offset]);
+    column_weight[i] = static_cast<T>(half / column_sum[i]);
   }
 }
 
@@ -212,7 +210,7 @@ void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_w
     }
     overwrite_masked(out, sources, place, i, T(0));
     overwrite_masked(out, targets, place, i, T(0));
-    const int64_t p = i + place.offset - place.column;
+    const int64_t p = i - place.column;
     if (p >= 0 && p < columns) out[p] -= scale * grad_loss[i];
   }
 }

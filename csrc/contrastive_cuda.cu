@@ -63,7 +63,7 @@ __global__ void accumulate_kernel(T* row_sum, T* row_max, T* column_sum, T* colu
   for (auto& c : column) c = {T(least_cosine), T(0)};
 
   for (int64_t r = first_row + warp; r < first_row + patch_rows && r < place.rows; r += warps) {
-    const int64_t i = place.row + r, own = i + place.offset;
+    const int64_t i = place.row + r;
     T cosine[columns_per_lane];
     T max = T(least_cosine), sum = 0;
     for (int n = 0; n < columns_per_lane; ++n) {
@@ -72,8 +72,8 @@ __global__ void accumulate_kernel(T* row_sum, T* row_max, T* column_sum, T* colu
       if (c >= place.columns) continue;
       T* const entry = tile + r * place.stride + c;
       const int64_t j = place.column + c;
-      if (j == own) positive[i] = *entry;
-      if (!mask(own, j)) cosine[n] = *entry;
+      if (j == i) positive[i] = *entry;
+      if (!mask(i, j)) cosine[n] = *entry;
       if (bounded) {
         const T e = exp(cosine[n] * k - k);
         column[n].sum += e;
@@ -167,30 +167,25 @@ __global__ void join_kernel(double* row_sum, double* column_sum, T* row_max, T* 
 
 template <typename T>
 __global__ void finish_kernel(T* loss, const double* row_sum, const double* column_sum,
-                              const T* row_max, const T* column_max, const double* k, int64_t B,
-                              int64_t offset) {
+                              const T* row_max, const T* column_max, const double* k, int64_t B) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= B) return;
-  const int64_t p = i + offset;
   const double cosine = loss[i];
   // Maxima first: where the positive is the maximum they cancel without error.
   const double above_row = (row_max ? row_max[i] : T(1)) - cosine;
-  const double above_column = (column_max ? column_max[p] : T(1)) - cosine;
+  const double above_column = (column_max ? column_max[i] : T(1)) - cosine;
   loss[i] = static_cast<T>(
-      (log(row_sum[i]) + log(column_sum[p]) + *k * (above_row + above_column)) / 2);
+      (log(row_sum[i]) + log(column_sum[i]) + *k * (above_row + above_column)) / 2);
 }
 
 template <typename T>
 __global__ void weigh_kernel(T* row_weight, T* column_weight, const double* row_sum,
                              const double* column_sum, const T* grad_loss, const double* k,
-                             int64_t B, int64_t M, int64_t offset) {
+                             int64_t B, int64_t M) {
   const int64_t t = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (t < B) row_weight[t] = static_cast<T>(*k * grad_loss[t] / 2 / row_sum[t]);
-  if (t < M) {
-    const int64_t i = t - offset;  // the row whose positive this column is, if any
-    column_weight[t] =
-        i >= 0 && i < B ? static_cast<T>(*k * grad_loss[i] / 2 / column_sum[t]) : T(0);
-  }
+  if (t < M)
+    column_weight[t] = t < B ? static_cast<T>(*k * grad_loss[t] / 2 / column_sum[t]) : T(0);
 }
 
 template <typename T>
@@ -207,16 +202,16 @@ __global__ void gradient_kernel(T* gradient, const T* tile, const T* row_weight,
     const T of_column = column_weight[j];
     for (int64_t r = first_row + threadIdx.y; r < first_row + patch_rows && r < place.rows;
          r += warps) {
-      const int64_t i = place.row + r, own = i + place.offset;
+      const int64_t i = place.row + r;
       const T in = tile[r * place.stride + c];
       T out;
-      if (mask(own, j))
+      if (mask(i, j))
         out = 0;
       else if (row_max)
         out = row_weight[i] * exp((in - row_max[i]) * k) + of_column * exp((in - column_max[j]) * k);
       else
         out = (kept ? in : exp(in * k - k)) * (row_weight[i] + of_column);
-      gradient[r * place.stride + c] = j == own ? out - k * grad_loss[i] : out;
+      gradient[r * place.stride + c] = j == i ? out - k * grad_loss[i] : out;
     }
   }
 }
@@ -290,16 +285,16 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
 
 template <typename T>
 void finish(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
-            const T* column_max, const double* k, int64_t B, int64_t offset, Queue queue) {
+            const T* column_max, const double* k, int64_t B, Queue queue) {
   launch(finish_kernel<T>, blocks_for(B, flat_block), flat_block, queue, loss, row_sum, column_sum,
-         row_max, column_max, k, B, offset);
+         row_max, column_max, k, B);
 }
 
 template <typename T>
 void weigh(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
-           const T* grad_loss, const double* k, int64_t B, int64_t M, int64_t offset, Queue queue) {
+           const T* grad_loss, const double* k, int64_t B, int64_t M, Queue queue) {
   launch(weigh_kernel<T>, blocks_for(M, flat_block), flat_block, queue, row_weight, column_weight,
-         row_sum, column_sum, grad_loss, k, B, M, offset);
+         row_sum, column_sum, grad_loss, k, B, M);
 }
 
 template <typename T>
@@ -325,9 +320,9 @@ void normalise_backward(T* grad, double* along, double* workspace, const T* unit
   template void accumulate<T>(double*, double*, T*, T*, T*, T*, T*, const double*, PairIds,      \
                               TilePlace, bool, Queue);                                           \
   template void finish<T>(T*, const double*, const double*, const T*, const T*, const double*,   \
-                          int64_t, int64_t, Queue);                                              \
+                          int64_t, Queue);                                                       \
   template void weigh<T>(T*, T*, const double*, const double*, const T*, const double*, int64_t, \
-                         int64_t, int64_t, Queue);                                               \
+                         int64_t, Queue);                                                        \
   template void gradient<T>(T*, const T*, const T*, const T*, const T*, const T*, const T*,      \
                             const double*, PairIds, TilePlace, bool, Queue);                     \
   template void normalise_backward<T>(T*, double*, double*, const T*, const T*, int64_t,         \

@@ -38,12 +38,12 @@ void accumulate(double* row_sum, double* column_sum, T* row_max, T* column_max, 
 // loss[i], which holds the positive's cosine, becomes the loss of pair i.
 template <typename T>
 void finish(T* loss, const double* row_sum, const double* column_sum, const T* row_max,
-            const T* column_max, const double* k, int64_t B, int64_t offset, Queue queue);
+            const T* column_max, const double* k, int64_t B, Queue queue);
 
 // What an exponential of a row or of a column weighs in the gradient: weights [B] and [M].
 template <typename T>
 void weigh(T* row_weight, T* column_weight, const double* row_sum, const double* column_sum,
-           const T* grad_loss, const double* k, int64_t B, int64_t M, int64_t offset, Queue queue);
+           const T* grad_loss, const double* k, int64_t B, int64_t M, Queue queue);
 
 // As ContrastiveKernels::gradient.
 template <typename T>

@@ -34,33 +34,31 @@ void bind_dtype(py::module_& m, const std::string& suffix) {
   def("accumulate", [](Address sums, Address maximum, Address positive, Address tile,
                        Address workspace, Address sources, Address targets, int64_t row,
                        int64_t rows, int64_t column, int64_t columns, int64_t stride,
-                       int64_t offset, int64_t B, int64_t M, double k, bool keep, int threads) {
+                       int64_t B, int64_t M, double k, bool keep, int threads) {
     ems::contrastive_kernels<T>().accumulate(
         at<double>(sums), at<double>(sums) + B, at<T>(maximum), columns_of<T>(maximum, B),
         at<T>(positive), at<T>(tile), at<T>(workspace), groups_at(sources, M),
-        groups_at(targets, M), {row, rows, column, columns, stride, offset}, k, keep, threads);
+        groups_at(targets, M), {row, rows, column, columns, stride}, k, keep, threads);
   });
-  def("finish", [](Address loss, Address sums, Address maximum, int64_t offset, int64_t B, int64_t,
+  def("finish", [](Address loss, Address sums, Address maximum, int64_t B, int64_t,
                    double k) {
     ems::contrastive_kernels<T>().finish(at<T>(loss), at<double>(sums), at<double>(sums) + B,
-                                         at<const T>(maximum), columns_of<T>(maximum, B), B, offset,
-                                         k);
+                                         at<const T>(maximum), columns_of<T>(maximum, B), B, k);
   });
-  def("weigh", [](Address weight, Address sums, Address grad_loss, int64_t offset, int64_t B,
+  def("weigh", [](Address weight, Address sums, Address grad_loss, int64_t B,
                   int64_t M, double k) {
     ems::contrastive_kernels<T>().weigh(at<T>(weight), at<T>(weight) + B, at<const double>(sums),
-                                        at<const double>(sums) + B, at<const T>(grad_loss), B, M,
-                                        offset, k);
+                                        at<const double>(sums) + B, at<const T>(grad_loss), B, M, k);
   });
   def("gradient", [](Address gradient, Address tile, Address weight, Address maximum,
                      Address grad_loss, Address sources, Address targets, int64_t row, int64_t rows,
-                     int64_t column, int64_t columns, int64_t stride, int64_t offset, int64_t B,
+                     int64_t column, int64_t columns, int64_t stride, int64_t B,
                      int64_t M, double k, bool kept, int threads) {
     ems::contrastive_kernels<T>().gradient(
         at<T>(gradient), at<const T>(tile), at<const T>(weight), at<const T>(weight) + B,
         at<const T>(maximum), columns_of<T>(maximum, B), at<const T>(grad_loss),
         groups_at(sources, M), groups_at(targets, M),
-        {row, rows, column, columns, stride, offset}, k, kept, threads);
+        {row, rows, column, columns, stride}, k, kept, threads);
   });
   def("normalise_backward", [](Address grad, Address unit, Address inverse_norm, int64_t rows,
                                int64_t width, double eps, int threads) {

@@ -40,36 +40,36 @@ void bind_contrastive(py::module_& m, const std::string& suffix) {
   // may be 0.
   def("accumulate", [](Address sums, Address maximum, Address positive, Address tile,
                        Address workspace, Address k, Address sources, Address targets, Size row,
-                       Size rows, Size column, Size columns, Size stride, Size offset, Size B,
+                       Size rows, Size column, Size columns, Size stride, Size B,
                        bool keep, int device, Address stream) {
     ems::cuda::accumulate(at<double>(sums), at<double>(sums) + B, at<T>(maximum),
                           columns_of<T>(maximum, B), at<T>(positive), at<T>(tile),
                           at<T>(workspace), at<const double>(k),
                           {at<const Size>(sources), at<const Size>(targets)},
-                          {row, rows, column, columns, stride, offset}, keep,
+                          {row, rows, column, columns, stride}, keep,
                           queue_of(device, stream));
   });
-  def("finish", [](Address loss, Address sums, Address maximum, Address k, Size offset, Size B,
+  def("finish", [](Address loss, Address sums, Address maximum, Address k, Size B,
                    int device, Address stream) {
     ems::cuda::finish(at<T>(loss), at<const double>(sums), at<const double>(sums) + B,
                       at<const T>(maximum), columns_of<const T>(maximum, B), at<const double>(k),
-                      B, offset, queue_of(device, stream));
+                      B, queue_of(device, stream));
   });
-  def("weigh", [](Address weight, Address sums, Address grad_loss, Address k, Size offset, Size B,
+  def("weigh", [](Address weight, Address sums, Address grad_loss, Address k, Size B,
                   Size M, int device, Address stream) {
     ems::cuda::weigh(at<T>(weight), at<T>(weight) + B, at<const double>(sums),
                      at<const double>(sums) + B, at<const T>(grad_loss), at<const double>(k), B, M,
-                     offset, queue_of(device, stream));
+                     queue_of(device, stream));
   });
   def("gradient", [](Address gradient, Address tile, Address weight, Address maximum,
                      Address grad_loss, Address k, Address sources, Address targets, Size row,
-                     Size rows, Size column, Size columns, Size stride, Size offset, Size B,
+                     Size rows, Size column, Size columns, Size stride, Size B,
                      bool kept, int device, Address stream) {
     ems::cuda::gradient(at<T>(gradient), at<const T>(tile), at<const T>(weight),
                         at<const T>(weight) + B, at<const T>(maximum),
                         columns_of<const T>(maximum, B), at<const T>(grad_loss),
                         at<const double>(k), {at<const Size>(sources), at<const Size>(targets)},
-                        {row, rows, column, columns, stride, offset}, kept,
+                        {row, rows, column, columns, stride}, kept,
                         queue_of(device, stream));
   });
   def("normalise_backward", [](Address grad, Address along, Address workspace, Address unit,

@@ -42,8 +42,7 @@ void require(bool condition, const char* what) {
 
 template <typename T>
 void contrastive(std::int64_t B, std::int64_t M, std::int64_t E, bool bounded, bool overrun) {
-  const std::int64_t offset = (M - B) / 2;
-  const ems::TilePlace place{0, B, 0, M, M + 3, offset};
+  const ems::TilePlace place{0, B, 0, M, M + 3};
   // The last row of a tile ends with its last column.
   const std::int64_t tile_size = B ? (B - 1) * place.stride + M - (overrun ? 1 : 0) : 0;
   Buffer<T> x(M * E), unit(M * E), norm(M), tile(tile_size), positive(B), grad_loss(B, T(1));
@@ -62,9 +61,8 @@ void contrastive(std::int64_t B, std::int64_t M, std::int64_t E, bool bounded, b
   ems::cuda::normalise<T>(unit, norm, x, M, E, 1e-12, Queue{});
   ems::cuda::accumulate<T>(row_sum, column_sum, rows, columns, positive, tile, workspace, k, pairs,
                            place, true, Queue{});
-  ems::cuda::finish<T>(positive, row_sum, column_sum, rows, columns, k, B, offset, Queue{});
-  ems::cuda::weigh<T>(row_weight, column_weight, row_sum, column_sum, grad_loss, k, B, M, offset,
-                      Queue{});
+  ems::cuda::finish<T>(positive, row_sum, column_sum, rows, columns, k, B, Queue{});
+  ems::cuda::weigh<T>(row_weight, column_weight, row_sum, column_sum, grad_loss, k, B, M, Queue{});
   ems::cuda::gradient<T>(tile, tile, row_weight, column_weight, rows, columns, grad_loss, k, pairs,
                          place, true, Queue{});
   ems::cuda::normalise_backward<T>(x, along, dots, unit, norm, M, E, 1e-12, Queue{});

@@ -91,7 +91,7 @@ def test_contrastive_matches(
 
     def loss(a: Tensor, b: Tensor, impl: Any) -> Tensor:
         return contrastive_loss(
-            a, b, temperature=temperature, source_ids=ids, positive_offset=1, reduction="none",
+            a, b, temperature=temperature, source_ids=ids, reduction="none",
             impl=impl,
         )  # fmt: skip
 

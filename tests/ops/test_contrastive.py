@@ -17,14 +17,14 @@ from ems_fast.ops.contrastive import loss as contrastive
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 
 ISAS = native.kernels().available_isas() if native.import_error() is None else []
-# (B, M, E, positive_offset): one pair, one negative, odd sizes, several slabs, a middle block.
+# (B, M, E): one pair, one negative, odd sizes, several slabs.
 SHAPES = [
-    (1, 1, 1, 0),
-    (1, 2, 3, 1),
-    (2, 2, 5, 0),
-    (7, 13, 129, 4),
-    (67, 67, 33, 0),
-    (150, 211, 17, 60),
+    (1, 1, 1),
+    (1, 2, 3),
+    (2, 2, 5),
+    (7, 13, 129),
+    (67, 67, 33),
+    (150, 211, 17),
 ]
 TEMPERATURES = [0.005, 0.05, 0.1, 1.0, 10.0]
 
@@ -91,14 +91,13 @@ def assert_matches(
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize(("B", "M", "E", "offset"), SHAPES)
+@pytest.mark.parametrize(("B", "M", "E"), SHAPES)
 @pytest.mark.usefixtures("isa")
-def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperature: float) -> None:
+def test_float64_matches_reference(B: int, M: int, E: int, temperature: float) -> None:
     a, b = vectors(B, E), vectors(M, E, seed=1)
     options = {
         "source_ids": few_ids(M, 2 * M),
         "target_ids": few_ids(M, M // 2 + 1, seed=1),
-        "positive_offset": offset,
     }
     got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
     want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
@@ -109,7 +108,7 @@ def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperat
 @pytest.mark.usefixtures("isa")
 def test_float32_is_as_accurate_as_the_reference(temperature: float) -> None:
     a, b = vectors(150, 65, torch.float32), vectors(160, 65, torch.float32, seed=1)
-    options = {"source_ids": few_ids(160, 100), "positive_offset": 5}
+    options = {"source_ids": few_ids(160, 100)}
     truth = loss_and_gradients(
         contrastive_loss_reference, a.double(), b.double(), temperature, **options
     )
@@ -137,7 +136,7 @@ def test_tiles_do_not_matter(
     temperature: float, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = vectors(101, 9), vectors(173, 9, seed=1)
-    options: dict[str, Any] = {"positive_offset": 31}
+    options: dict[str, Any] = {}
     if masked:
         options |= {"source_ids": few_ids(173, 50), "target_ids": few_ids(173, 150, seed=1)}
     tiled = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
@@ -296,9 +295,7 @@ def test_gradcheck(temperature: float) -> None:
     ids = torch.tensor([1, 2, 3, 3, 4, 1])
 
     def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
-        return contrastive_loss(
-            a, b, temperature=tau, source_ids=ids, positive_offset=1, reduction="none"
-        )
+        return contrastive_loss(a, b, temperature=tau, source_ids=ids, reduction="none")
 
     assert torch.autograd.gradcheck(loss, (a, b, tau), eps=1e-7, atol=1e-4, rtol=1e-4)
 
@@ -316,12 +313,12 @@ def test_opcheck(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = vectors(B, 4).requires_grad_(), vectors(B + 2, 4, seed=1).requires_grad_()
     tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     ids = few_ids(B + 2, B)
-    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, 1))
-    _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, 1)
+    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None))
+    _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None)
     saved = [x.detach() for x in saved]
     torch.library.opcheck(
         contrastive_fused.contrastive_backward,
-        (torch.ones(B, dtype=torch.float64), *saved, tau.detach(), ids, None, 1, True, True),
+        (torch.ones(B, dtype=torch.float64), *saved, tau.detach(), ids, None, True, True),
     )
 
 
@@ -345,7 +342,7 @@ def test_torch_compile_in_one_graph(dynamic: bool) -> None:
 @pytest.mark.filterwarnings("ignore")  # the compiler's, about itself
 def test_compiled_matches_reference() -> None:
     a, b = vectors(9, 5), vectors(12, 5, seed=1)
-    options = {"source_ids": few_ids(12, 6), "positive_offset": 2}
+    options = {"source_ids": few_ids(12, 6)}
     got = loss_and_gradients(
         lambda *args, **named: contrastive_loss(*args, impl="compiled", **named),
         a,
@@ -374,22 +371,20 @@ def test_properties(data: st.DataFrame | Any) -> None:
     B = data.draw(st.integers(1, 12), "B")
     extra = data.draw(st.integers(0, 8), "extra")
     M, E = B + extra, data.draw(st.integers(1, 9), "E")
-    offset = data.draw(st.integers(0, extra), "offset")
     temperature = data.draw(st.floats(0.003, 10), "temperature")
     a = vectors(B, E, seed=data.draw(st.integers(0, 99), "seed"))
     b = vectors(M, E, seed=data.draw(st.integers(100, 199), "seed"))
     ids = few_ids(M, data.draw(st.integers(1, 20), "distinct"))
     options: dict[str, Any] = {"temperature": temperature, "reduction": "none"}
-    loss = contrastive_loss(a, b, source_ids=ids, positive_offset=offset, **options)
-    want = contrastive_loss_reference(a, b, source_ids=ids, positive_offset=offset, **options)
+    loss = contrastive_loss(a, b, source_ids=ids, **options)
+    want = contrastive_loss_reference(a, b, source_ids=ids, **options)
     torch.testing.assert_close(loss, want, rtol=1e-10, atol=1e-10)
     # Lengths do not matter, nor does the order of the pairs; more negatives never help.
     rows = torch.randperm(B, generator=torch.Generator().manual_seed(1))
-    own = offset + torch.arange(B)
-    order = torch.cat([own[rows], torch.arange(offset), torch.arange(offset + B, M)])
+    order = torch.cat([rows, torch.arange(B, M)])
     permuted = contrastive_loss(3 * a[rows], b[order] / 7, source_ids=ids[order], **options)
     torch.testing.assert_close(permuted, loss[rows], rtol=1e-10, atol=1e-10)
-    fewer = contrastive_loss(a, b[own], source_ids=ids[own], **options)
+    fewer = contrastive_loss(a, b[:B], source_ids=ids[:B], **options)
     assert (fewer <= loss + 1e-10).all()
     # Both directions count alike.
     if extra == 0:
@@ -407,8 +402,6 @@ def test_properties(data: st.DataFrame | Any) -> None:
         ({"b": torch.zeros(5, 2)}, "b: 2 columns, expected a's 3"),
         ({"b": torch.zeros(3, 3)}, "b: 3 rows, expected at least a's 4"),
         ({"b": torch.zeros(5, 3, device="meta")}, "b: on meta"),
-        ({"positive_offset": 2}, "positive_offset: got 2, expected 0 to 1"),
-        ({"positive_offset": -1}, "positive_offset: got -1"),
         ({"temperature": 0.0}, r"temperature: got 0\.0"),
         ({"temperature": -1}, r"temperature: got -1\.0"),
         ({"temperature": float("nan")}, "temperature: got nan"),

@@ -41,14 +41,13 @@ def use_tiles(monkeypatch: pytest.MonkeyPatch, tile_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.1, 10.0])
-@pytest.mark.parametrize(("B", "M", "E", "offset"), SHAPES)
+@pytest.mark.parametrize(("B", "M", "E"), SHAPES)
 @pytest.mark.usefixtures("temperature_is")
-def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperature: float) -> None:
+def test_float64_matches_reference(B: int, M: int, E: int, temperature: float) -> None:
     a, b = vectors(B, E), vectors(M, E, seed=1)
     options = {
         "source_ids": few_ids(M, 2 * M),
         "target_ids": few_ids(M, M // 2 + 1, seed=1),
-        "positive_offset": offset,
     }
     got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
     want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
@@ -59,7 +58,7 @@ def test_float64_matches_reference(B: int, M: int, E: int, offset: int, temperat
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_sizes_around_warps_and_patches(size: int, dtype: torch.dtype) -> None:
     a, b = vectors(size, size).to(dtype), vectors(size + 2, size, seed=1).to(dtype)
-    options = {"source_ids": few_ids(size + 2, size), "positive_offset": 1}
+    options = {"source_ids": few_ids(size + 2, size)}
     true = loss_and_gradients(contrastive_loss_reference, a.double(), b.double(), 0.1, **options)
     same = loss_and_gradients(contrastive_loss_reference, a, b, 0.1, **options)
     got = loss_and_gradients(contrastive_loss, a, b, 0.1, **options)
@@ -74,12 +73,12 @@ def test_tiles_do_not_matter(
 ) -> None:
     a, b = vectors(70, 9), vectors(81, 9, seed=1)
     options: dict[str, Any] = {
-        "positive_offset": 6, "source_ids": few_ids(81, 50), "target_ids": few_ids(81, 60, seed=1),
+        "source_ids": few_ids(81, 50), "target_ids": few_ids(81, 60, seed=1),
     }  # fmt: skip
     want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
     if tile_bytes == 8:
         a, b = a[:5], b[:7]
-        options = {"positive_offset": 1, "source_ids": few_ids(7, 5)}
+        options = {"source_ids": few_ids(7, 5)}
         want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
     use_tiles(monkeypatch, tile_bytes)
     assert_matches(loss_and_gradients(contrastive_loss, a, b, temperature, **options), want, 1e-12)
@@ -88,7 +87,7 @@ def test_tiles_do_not_matter(
 @pytest.mark.parametrize("temperature", [0.005, 0.1])
 def test_no_order_of_threads_changes_a_bit(on_shim: ModuleType, temperature: float) -> None:  # noqa: F811
     a, b = vectors(70, 40, torch.float32), vectors(140, 40, torch.float32, seed=1)
-    options = {"source_ids": few_ids(140, 60), "positive_offset": 35}
+    options = {"source_ids": few_ids(140, 60)}
     results = []
     for seed in range(5):
         on_shim.seed(seed)
@@ -153,11 +152,9 @@ def test_opcheck_and_gradcheck(tile_bytes: int, monkeypatch: pytest.MonkeyPatch)
     a, b = vectors(4, 3).requires_grad_(), vectors(6, 3, seed=1).requires_grad_()
     tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     ids = few_ids(6, 4)
-    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, 1))
+    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None))
 
     def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
-        return contrastive_loss(
-            a, b, temperature=tau, source_ids=ids, positive_offset=1, reduction="none"
-        )
+        return contrastive_loss(a, b, temperature=tau, source_ids=ids, reduction="none")
 
     assert torch.autograd.gradcheck(loss, (a, b, tau), eps=1e-7, atol=1e-4, rtol=1e-4)

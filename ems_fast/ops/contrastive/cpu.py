@@ -17,17 +17,16 @@ class CpuKernels:
 
     Args:
         dtype: float32 or float64.
-        offset: row i's positive is column i + offset.
         B: rows.
-        M: columns.
+        M: columns; the positive of row i is column i.
         k: 1 / temperature.
         bounded: exponentials are taken relative to cosine 1; `maximum` is not used.
     """
 
-    def __init__(self, dtype: torch.dtype, offset: int, B: int, M: int, *, k: float, bounded: bool):
+    def __init__(self, dtype: torch.dtype, B: int, M: int, *, k: float, bounded: bool):
         self._native = kernels()
         self._suffix = "_f32" if dtype == torch.float32 else "_f64"
-        self._sizes = (offset, B, M)
+        self._sizes = (B, M)
         self._k = k
         self._bounded = bounded
         self._threads = num_threads()

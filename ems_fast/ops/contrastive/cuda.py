@@ -17,19 +17,16 @@ class CudaKernels:
 
     Args:
         dtype: float32 or float64.
-        offset: row i's positive is column i + offset.
         B: rows.
-        M: columns.
+        M: columns; the positive of row i is column i.
         k: 1 / temperature, a float64 scalar on the device.
         bounded: exponentials are taken relative to cosine 1; `maximum` is not used.
     """
 
-    def __init__(
-        self, dtype: torch.dtype, offset: int, B: int, M: int, *, k: Tensor, bounded: bool
-    ):
+    def __init__(self, dtype: torch.dtype, B: int, M: int, *, k: Tensor, bounded: bool):
         self._queue = CudaQueue(k.device)
         self._suffix = "_f32" if dtype == torch.float32 else "_f64"
-        self._offset, self._B, self._M = offset, B, M
+        self._B, self._M = B, M
         self._k = k
         self._bounded = bounded
 
@@ -89,7 +86,6 @@ class CudaKernels:
             column,
             tile.shape[1],
             tile.stride(0),
-            self._offset,
             self._B,
             keep,
         )
@@ -102,7 +98,6 @@ class CudaKernels:
             sums.data_ptr(),
             self._maximum(maximum),
             self._k.data_ptr(),
-            self._offset,
             self._B,
         )
 
@@ -114,7 +109,6 @@ class CudaKernels:
             sums.data_ptr(),
             grad_loss.data_ptr(),
             self._k.data_ptr(),
-            self._offset,
             self._B,
             self._M,
         )
@@ -148,7 +142,6 @@ class CudaKernels:
             column,
             tile.shape[1],
             tile.stride(0),
-            self._offset,
             self._B,
             kept,
         )

@@ -77,23 +77,21 @@ def _host_value(temperature: Tensor) -> float | None:
     return temperature.item() if temperature.device.type == "cpu" else None
 
 
-def _kernels(
-    like: Tensor, temperature: Tensor, offset: int, B: int, M: int
-) -> CpuKernels | CudaKernels:
+def _kernels(like: Tensor, temperature: Tensor, B: int, M: int) -> CpuKernels | CudaKernels:
     """The kernels for the device and the dtype of `like`."""
     on_cuda = runs_on_cuda(like.device)
     value = _host_value(temperature)
     if value is None and on_cuda:
         k = temperature.double().reciprocal()
-        return CudaKernels(like.dtype, offset, B, M, k=k, bounded=False)  # maxima suit any value
+        return CudaKernels(like.dtype, B, M, k=k, bounded=False)  # maxima suit any value
     value = temperature.item() if value is None else value
     if not 0 < value < float("inf"):
         raise InputError(f"temperature: got {value}, expected a positive finite number")
     bounded = 2 / value <= BOUNDED_SPAN[like.dtype]
     if on_cuda:
         k = like.new_full((), 1 / value, dtype=torch.float64)
-        return CudaKernels(like.dtype, offset, B, M, k=k, bounded=bounded)
-    return CpuKernels(like.dtype, offset, B, M, k=1 / value, bounded=bounded)
+        return CudaKernels(like.dtype, B, M, k=k, bounded=bounded)
+    return CpuKernels(like.dtype, B, M, k=1 / value, bounded=bounded)
 
 
 def _forward(
@@ -102,7 +100,6 @@ def _forward(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
-    offset: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
 
@@ -112,7 +109,7 @@ def _forward(
         1; the tile [B, M] if it is kept, otherwise [0, 0].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
-    native = _kernels(a, temperature, offset, B, M)
+    native = _kernels(a, temperature, B, M)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
@@ -147,7 +144,6 @@ def _fake_forward(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
-    offset: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     B, M = a.shape[0], b.shape[0]
     keep = _is_kept(B, M, a)
@@ -173,7 +169,6 @@ def _gradients(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
-    offset: int,
     need_a: bool,
     need_b: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -184,7 +179,7 @@ def _gradients(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    native = _kernels(unit_a, temperature, offset, B, M)
+    native = _kernels(unit_a, temperature, B, M)
     # What autograd kept may come back through hooks, with other strides.
     grad_loss, unit_a, unit_b = grad_loss.contiguous(), unit_a.contiguous(), unit_b.contiguous()
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
@@ -250,7 +245,6 @@ def _fake_gradients(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
-    offset: int,
     need_a: bool,
     need_b: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,17 +263,16 @@ def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, _, temperature, source_ids, target_ids, offset = inputs
+    _, _, temperature, source_ids, target_ids = inputs
     ctx.set_materialize_grads(False)
     # The vectors stay differentiable, so that a second derivative is refused, not taken for zero.
     ctx.mark_non_differentiable(*output[3:])
     ctx.save_for_backward(*output[1:], temperature, source_ids, target_ids)
-    ctx.offset = offset
 
 
 def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad_loss is None:
-        return (None,) * 6
+        return (None,) * 5
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
@@ -288,7 +281,6 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
         temperature,
         source_ids,
         target_ids,
-        ctx.offset,
         need_a or need_temperature,
         need_b,
     )
@@ -296,7 +288,6 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
         grad_a if need_a else None,
         grad_b if need_b else None,
         grad_temperature.to(temperature) if need_temperature else None,
-        None,
         None,
         None,
     )
@@ -332,13 +323,12 @@ def contrastive_loss_fused(
     temperature: float | Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
-    positive_offset: int,
 ) -> Tensor:
     """Per-pair losses [B]; the arguments are those of `contrastive_loss`, already checked."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64)
     loss: Tensor = contrastive_forward(
-        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, positive_offset
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids
     )[0]
     return loss

@@ -31,14 +31,13 @@ def contrastive_loss(
     temperature: float | Tensor = 0.1,
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
-    positive_offset: int = 0,
     reduction: Reduction = "mean",
     impl: Impl = "fused",
 ) -> Tensor:
     """Cross-entropy of in-batch translation retrieval, over rows and over columns (EMS, 3.2).
 
-    ``s_ij = cos(a_i, b_j) / temperature``; b_p, p = i + positive_offset, is a_i's translation and
-    the loss of pair i is the mean of ``logsumexp_j(s_ij) − s_ip`` and ``logsumexp_j(s_jp) − s_ip``.
+    ``s_ij = cos(a_i, b_j) / temperature``; b_i is a_i's translation and the loss of pair i is
+    the mean of ``logsumexp_j(s_ij) − s_ii`` and ``logsumexp_j(s_ji) − s_ii``.
     The sums leave out every entry that is no true negative by `source_ids` or `target_ids`.
 
     ``fused`` works in tiles of a few megabytes, whatever B and M are; it has first derivatives
@@ -47,13 +46,11 @@ def contrastive_loss(
     Args:
         a: [B, E], unnormalised; float32, float64, bfloat16 or float16. A zero vector has cosine 0
             with everything.
-        b: [M, E] with M ≥ B, unnormalised.
+        b: [M, E] with M ≥ B, unnormalised; rows from B on are further negatives.
         temperature: positive; a scalar tensor gets a gradient.
         source_ids: int64 [M], hashes of the source texts of b's rows: pair j is not a negative of
             pair i where their hashes are equal.
         target_ids: int64 [M], hashes of the target texts, used the same way.
-        positive_offset: rows positive_offset .. positive_offset + B of b are a's positives, the
-            others are further negatives.
         reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` or ``compiled``.
 
@@ -66,7 +63,7 @@ def contrastive_loss(
     """
     check_impl(impl)
     check_reduction(reduction)
-    _check_vectors(a, b, positive_offset)
+    _check_vectors(a, b)
     _check_temperature(temperature)
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
@@ -78,7 +75,6 @@ def contrastive_loss(
             temperature=temperature,
             source_ids=source_ids,
             target_ids=target_ids,
-            positive_offset=positive_offset,
         )
         return reduce_rows(losses, reduction)
     run: Callable[..., Tensor] = contrastive_loss_reference
@@ -91,7 +87,6 @@ def contrastive_loss(
             temperature=temperature,
             source_ids=source_ids,
             target_ids=target_ids,
-            positive_offset=positive_offset,
             reduction=reduction,
         )
 
@@ -102,7 +97,7 @@ def _compile_reference() -> Callable[..., Tensor]:
     return compiled
 
 
-def _check_vectors(a: Tensor, b: Tensor, positive_offset: int) -> None:
+def _check_vectors(a: Tensor, b: Tensor) -> None:
     for name, x in (("a", a), ("b", b)):
         if not isinstance(x, Tensor):
             raise InputError(f"{name}: got {type(x).__name__}, expected a tensor")
@@ -118,11 +113,6 @@ def _check_vectors(a: Tensor, b: Tensor, positive_offset: int) -> None:
         raise InputError(f"b: on {b.device}, expected a's device {a.device}")
     if a.shape[0] > b.shape[0]:
         raise InputError(f"b: {b.shape[0]} rows, expected at least a's {a.shape[0]}")
-    if not 0 <= positive_offset <= b.shape[0] - a.shape[0]:
-        raise InputError(
-            f"positive_offset: got {positive_offset}, expected 0 to {b.shape[0] - a.shape[0]}, so "
-            f"that b's {b.shape[0]} rows hold the {a.shape[0]} positives"
-        )
 
 
 def _check_temperature(temperature: float | Tensor) -> None:

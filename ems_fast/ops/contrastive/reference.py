@@ -19,29 +19,26 @@ def contrastive_loss_reference(
     temperature: float | Tensor = 0.1,
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
-    positive_offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """The loss of `ems_fast.contrastive_loss` with every intermediate spelled out.
 
-    Rows positive_offset .. positive_offset + B of b are a's positives; its other rows are further
-    negatives of the rows of a.
+    The first B rows of b are a's positives; its other rows are further negatives of the rows of a.
     """
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     B, M = a.shape[0], b.shape[0]
-    own = slice(positive_offset, positive_offset + B)
     u = torch.nn.functional.normalize(a.to(dtype), dim=1, eps=NORM_EPS)
     v = torch.nn.functional.normalize(b.to(dtype), dim=1, eps=NORM_EPS)
     scores = u @ v.T / temperature  # (B, M)
-    positive = scores[:, own].diagonal()
+    positive = scores[:, :B].diagonal()
     same = torch.zeros(B, M, dtype=torch.bool, device=a.device)
     if source_ids is not None:
-        same |= source_ids[own, None] == source_ids[None, :]
+        same |= source_ids[:B, None] == source_ids[None, :]
     if target_ids is not None:
-        same |= target_ids[own, None] == target_ids[None, :]
+        same |= target_ids[:B, None] == target_ids[None, :]
     column = torch.arange(M, device=a.device)
-    is_positive = column[own, None] == column[None, :]
+    is_positive = column[:B, None] == column[None, :]
     scores = scores.masked_fill(same & ~is_positive, float("-inf"))
     by_row = scores.logsumexp(dim=1) - positive
-    by_column = scores[:, own].logsumexp(dim=0) - positive
+    by_column = scores[:, :B].logsumexp(dim=0) - positive
     return reduce_rows((by_row + by_column) / 2, reduction)
