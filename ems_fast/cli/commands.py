@@ -27,10 +27,13 @@ def prepare(
     output: Path,
     languages: str | None,
     tags: list[str] | None,
+    valid_pairs: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
+    if valid_pairs is not None:
+        options["valid_pairs"] = valid_pairs
     corpus = ems_fast.prepare(
         corpora, output, languages=languages, tags=tags, progress=not quiet, **options
     )
@@ -51,10 +54,11 @@ def train(
     quiet: bool,
     languages: str | None,
     tags: list[str] | None,
-    valid_pairs: int,
+    valid_pairs: int | None,
     **options: Any,
 ) -> None:
     """Train a model on parallel text or on a prepared corpus."""
+    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
     single = corpora[0] if len(corpora) == 1 else corpora or None
     result = ems_fast.train(
         single,
@@ -65,7 +69,7 @@ def train(
         rank_timeout_minutes=rank_timeout_minutes,
         device=device,
         progress=not quiet,
-        prepare_options={"languages": languages, "tags": tags, "valid_pairs": valid_pairs},
+        prepare_options={name: value for name, value in preparing.items() if value is not None},
         **options,
     )
     if os.environ.get("RANK", "0") != "0":

@@ -37,11 +37,11 @@ def export(
     Args:
         encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
         folder: where to write; new or empty.
-        to: ``"sentence-transformers"``, a stock BERT with mean pooling for
-            ``SentenceTransformer(folder)``; ``"onnx"``, a graph from ``input_ids`` and
-            ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32 [B, D], with a
-            ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what `ems_fast.load` reads,
-            without what training needs.
+        to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
+            pooling, or of a token table a stock `StaticEmbedding`; ``"onnx"``, a graph from
+            ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
+            [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
+            `ems_fast.load` reads, without what training needs.
         int8: quantise an ONNX graph's weights to 8 bits.
         licence: of the model, for the card.
 

@@ -19,14 +19,17 @@ class EMSModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.xtr_head = XTRHead(config)
-        self.contrastive_head = ContrastiveHead(config)
-        if config.tied:
-            self.output = self.encoder.tokens.weight
-        else:
-            self.output = nn.Parameter(torch.empty(config.vocab_size, config.head_width))
+        self.contrastive_head = (
+            ContrastiveHead(config) if config.projection_width else nn.Identity()
+        )
+        if config.reconstruction:
+            self.xtr_head = XTRHead(config)
+            if config.tied:
+                self.output = self.encoder.tokens.weight
+            else:
+                self.output = nn.Parameter(torch.empty(config.vocab_size, config.head_width))
         self.apply(_initialise)
-        if not config.tied:
+        if config.reconstruction and not config.tied:
             nn.init.normal_(self.output, std=INIT_STD)
 
 
