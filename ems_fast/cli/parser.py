@@ -248,5 +248,5 @@ def _demo(subparsers: Any) -> None:
     parser.add_argument(
         "--packages", type=Path, help="folder of the packages whose translations are the text"
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training")
+    parser.add_argument("--minutes", type=float, default=2.0, help="minutes of training")
     parser.add_argument("--seed", type=int, default=0)

@@ -130,5 +130,5 @@ def test_bad_sizes(changes: dict[str, object], message: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(InputError, match="model: got 'large', expected one of 'mini'"):
+    with pytest.raises(InputError, match="model: got 'large', expected one of 'static'"):
         preset("large")
