@@ -7,6 +7,7 @@ SHARED ?= ../shared
 # What is tested; set TORCH to the path of a CPU-only wheel to save gigabytes of CUDA libraries.
 TORCH  ?= torch==2.13.0
 NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
+CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
 
 .PHONY: demo test test-slow gpu-check bench lint wheel train-tatoeba clean
@@ -36,6 +37,7 @@ lint: $(VENV)/tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
 wheel: $(VENV)/torch
 	rm -rf dist
