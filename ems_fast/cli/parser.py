@@ -205,8 +205,8 @@ def _evaluate(subparsers: Any) -> None:
 
 
 def _add_two_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="text file, one sentence a line")
-    parser.add_argument("target", type=Path, help="text file, one sentence a line")
+    for side in ("source", "target"):
+        parser.add_argument(side, type=Path, help="one sentence a line; also .gz, .xz or .zst")
     parser.add_argument("output", type=Path, help="TSV file: source, target, score")
     _add_model(parser)
     _add_margin(parser)

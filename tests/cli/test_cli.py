@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_mine_and_score(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> 
     assert len(scored.read_text().splitlines()) == 30
 
 
+def test_compressed_files_and_byte_order_marks_change_nothing(
+    run: Path, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain = [str(path) for path in sides]
+    odd = [str(tmp_path / "odd.en.gz"), str(tmp_path / "odd.de")]
+    with gzip.open(odd[0], "wb") as file:
+        file.write(sides[0].read_bytes())
+    Path(odd[1]).write_text("\ufeff" + sides[1].read_text().replace("\n", "\r\n"), newline="")
+    for command in ("mine", "score"):
+        expected, found = tmp_path / f"{command}.tsv", tmp_path / f"{command}.odd.tsv"
+        assert main([command, *plain, str(expected), "--model", str(run)]) == 0
+        assert main([command, *odd, str(found), "--model", str(run)]) == 0
+        assert found.read_bytes() == expected.read_bytes()
+
+
 def test_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
@@ -106,6 +122,8 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["evaluate", ".", "--model", "RUN", "--json", "no/a.json"], "its folder does not exist"),
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
+        (["mine", "LATIN1", "TEXT", "out.tsv", "--model", "RUN"], "line 2: is not UTF-8"),
+        (["score", "TEXT", "nowhere.gz", "out.tsv", "--model", "RUN"], "nowhere.gz: cannot be"),
         (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "nowhere: holds no model"),
     ],
 )
