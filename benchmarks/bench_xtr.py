@@ -1,6 +1,6 @@
 """XTR's loss, forward + backward, beside what it replaces.
 
-    pytest benchmarks/bench_xtr.py --benchmark-enable -s [-k "512 or filter or large"]
+    pytest benchmarks/bench_xtr.py --benchmark-enable -s [-k "512 or large"]
 
 prints per shape: median time over interleaved rounds, its ratio to the fused loss and to the floor
 (three bare matrix products of the same shapes and dtype), the peak extra memory, and the error of
@@ -194,101 +194,3 @@ def test_large_vocabulary_fits_the_workspace(benchmark: Any, capsys: Any) -> Non
     memory = peak_extra_memory(shape, "fused") / 1e6
     with capsys.disabled():
         print(f"\nB, D, V = {shape}: {benchmark.stats.stats.median:.1f} s, {memory:.0f} MB extra")
-
-
-class TopicText:
-    """Artificial parallel text: a word translates to one word; a sentence has a topic.
-
-    Every topic has its own 300 words, Zipf-distributed, so a model that has learned the topics
-    spreads a row over some hundred words of the vocabulary.
-    """
-
-    words_of_topic = 300
-
-    def __init__(self, V: int) -> None:
-        self.V = V
-        self.generator = torch.Generator().manual_seed(0)
-        self.translation = torch.randperm(V, generator=self.generator)
-        self.frequency = 1.0 / torch.arange(1, self.words_of_topic + 1).double()
-
-    def batch(self, B: int) -> tuple[Tensor, BagOfWords]:
-        rank = torch.multinomial(
-            self.frequency, 2 * B * K, replacement=True, generator=self.generator
-        ).view(2, B, K)
-        topics = self.V // self.words_of_topic
-        topic = torch.randint(0, topics, (B, 1), generator=self.generator)
-        source, other = topic * self.words_of_topic + rank
-        # Half of the target translates the source, the rest is free, as in real translations.
-        other[:, : K // 2] = source[:, : K // 2]
-        return source, BagOfWords.from_padded(self.translation[other], torch.full((B,), K))
-
-
-def trained(
-    text: TopicText, B: int, D: int, steps: int, gradient_filter: float
-) -> tuple[torch.nn.Module, Tensor, float]:
-    """A mean-of-embeddings encoder trained with XTR; returns it, W and the last losses' mean."""
-    torch.manual_seed(0)
-    text.generator.manual_seed(1)
-    encoder = torch.nn.Sequential(
-        torch.nn.EmbeddingBag(text.V, D), torch.nn.Linear(D, D), torch.nn.LayerNorm(D)
-    )
-    weight = torch.nn.Parameter(torch.randn(text.V, D) / D**0.5)
-    optimizer = torch.optim.Adam([*encoder.parameters(), weight], lr=5e-3, fused=True)
-    losses = []
-    for _ in range(steps):
-        source, targets = text.batch(B)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = xtr_loss(encoder(source), weight, targets, gradient_filter=gradient_filter)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return encoder, weight.detach(), float(torch.stack(losses[-20:]).mean())
-
-
-def test_gradient_filter(benchmark: Any, capsys: Any) -> None:
-    """Time and error of the filter on new sentences of a trained model, and on random rows."""
-    B, D, V = 512, 256, 60_000
-    text = TopicText(V)
-    steps = int(os.environ.get("XTR_STEPS", "300"))
-    reached = {eps: trained(text, B, D, steps, eps)[2] for eps in (1e-4, 1e-5)}
-    encoder, weight, reached[0.0] = trained(text, B, D, steps, 0.0)
-    source, targets = text.batch(B)
-    case = Case(B, D, V)
-    models = {
-        "trained": (encoder(source).detach(), weight, targets),
-        "random": (case.hidden.detach(), case.weight.detach(), case.targets),
-    }
-    lines = []
-    for rows, (hidden, w, t) in models.items():
-        h, w = hidden.requires_grad_(), w.requires_grad_()
-        wide = [x.detach().double().requires_grad_() for x in (h, w)]
-        true = list(torch.autograd.grad(xtr_loss(*wide, t), wide))
-
-        def gradients(
-            eps: float, autocast: bool, h: Tensor = h, w: Tensor = w, t: BagOfWords = t
-        ) -> list[Tensor]:
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                loss = xtr_loss(h, w, t, gradient_filter=eps)
-            return list(torch.autograd.grad(loss, [h, w]))
-
-        def step(eps: float, autocast: bool, run: Any = gradients) -> Step:
-            return lambda: run(eps, autocast) and None
-
-        for autocast in (False, True):
-            filters = (0.0, 1e-3, 1e-4, 1e-5, 1e-6)
-            times = interleaved({str(eps): step(eps, autocast) for eps in filters}, ROUNDS)
-            for eps in filters:
-                seconds, error = times[str(eps)], relative_error(gradients(eps, autocast), true)
-                lines.append(
-                    f"{rows:9s}{'bfloat16' if autocast else 'float32':9s}{eps:8.0e}"
-                    f"{seconds * 1e3:8.0f}{times['0.0'] / seconds:10.2f}{error:10.1e}"
-                )
-        if rows == "trained":
-            benchmark.pedantic(step(1e-5, autocast=False), rounds=3)
-    with capsys.disabled():
-        print(f"\nB, D, V = {(B, D, V)}, trained for {steps} steps")
-        print(f"{'rows':9s}{'products':9s}{'filter':>8s}{'ms':>8s}{'speed-up':>10s}{'error':>10s}")
-        print("\n".join(lines))
-        print("loss reached:", ", ".join(f"filter {e:.0e}: {x:.4f}" for e, x in reached.items()))
-    assert reached[1e-5] == pytest.approx(reached[0.0], rel=1e-2)

@@ -10,6 +10,7 @@ enum class Weighting : int {
   distinct = 1,  // 1 / (number of distinct tokens)
   released = 2,  // 1 / T for each distinct token
 };
+constexpr int weighting_count = 3;
 
 struct BagResult {
   std::int64_t entries;  // K, or -1 if an id is out of range

@@ -1,6 +1,6 @@
 // XTR: everything around the matrix products of the bag-of-words cross-entropy
 //     loss_i = sum_w q_iw log q_iw + (sum_w q_iw) * logsumexp_w(z_iw) - sum_w q_iw z_iw,
-// with z = hidden . weight^T + bias.
+// with z = hidden . weight^T.
 //
 // The vocabulary is worked through in chunks of n words. A chunk of logits is [n, B]: a word's
 // logits of all rows are adjacent, so that every loop over rows vectorises without a horizontal
@@ -19,22 +19,16 @@ namespace ems {
 enum class Dtype : int { float32 = 0, float64 = 1, bfloat16 = 2 };
 
 struct XtrKernels {
-  // Turns logits z [n, B] into e = exp(z + bias - shift), where shift [B] is each row's largest
+  // Turns logits z [n, B] into e = exp(z - shift), where shift [B] is each row's largest
   // logit so far, this chunk included; total [B] is the sum of e over all words so far.
   // In: shift and total of the words before. Out: z, shift, total, and rescale [B] = exp(old shift
-  // - new shift), which brings what was accumulated before to the new shift. bias [n] or null.
-  void (*softmax)(void* z, void* shift, double* total, void* rescale, const void* bias,
-                  std::int64_t n, std::int64_t B, int threads);
+  // - new shift), which brings what was accumulated before to the new shift.
+  void (*softmax)(void* z, void* shift, double* total, void* rescale, std::int64_t n,
+                  std::int64_t B, int threads);
 
-  // z = exp(z + bias - logsumexp), the probabilities of n words.
-  void (*probabilities)(void* z, const void* logsumexp, const void* bias, std::int64_t n,
-                        std::int64_t B, int threads);
-
-  // Appends the entries of e [n, B] that exceed threshold [B] to words, rows, values (in order of
-  // words, then rows) and returns how many there are now; capacity + 1 if they do not fit.
-  std::int64_t (*collect)(std::int32_t* words, std::int32_t* rows, void* values, const void* e,
-                          const void* threshold, std::int64_t count, std::int64_t capacity,
-                          std::int64_t first_word, std::int64_t n, std::int64_t B, int threads);
+  // z = exp(z - logsumexp), the probabilities of n words.
+  void (*probabilities)(void* z, const void* logsumexp, std::int64_t n, std::int64_t B,
+                        int threads);
 
   // out [n, D] (sum_t) = in, or out += in.
   void (*accumulate)(void* out, const void* in, bool add, std::int64_t size, int threads);
@@ -44,11 +38,6 @@ struct XtrKernels {
   void (*gather)(void* out, double* mass, double* entropy, const std::int64_t* indptr,
                  const std::int64_t* indices, const float* q, const void* weight, std::int64_t B,
                  std::int64_t D, int threads);
-
-  // out [B, D] += sum over words of value * weight[word], for entries sorted by word.
-  void (*gather_by_word)(void* out, const std::int64_t* wordptr, const std::int32_t* rows,
-                         const void* values, const void* weight, std::int64_t V, std::int64_t D,
-                         int threads);
 };
 
 // The sparse part of the weight's gradient: out [n, D] += sum over the word's entries of
@@ -63,13 +52,13 @@ struct XtrScatter {
 };
 
 // The product of a chunk and its exponentials in one pass, in float32: e [n, B] =
-// exp(weight hiddenᵀ + bias - shift), made while the logits are in the first-level cache.
-// weight [n, D]; hidden [B, D] as GemmTable::pack left it, transposed; bias [n] or null. With
+// exp(weight hiddenᵀ - shift), made while the logits are in the first-level cache.
+// weight [n, D]; hidden [B, D] as GemmTable::pack left it, transposed. With
 // total [B], the sums of e over the n words are added to it. False if a logit exceeds its shift by
 // more than MAX_RISE or is NaN: then total is as it was, and e is of no use.
 using XtrExponentials = bool (*)(float* e, const float* weight, const float* hidden,
-                                 const float* shift, const float* bias, double* total,
-                                 std::int64_t n, std::int64_t B, std::int64_t D, int threads);
+                                 const float* shift, double* total, std::int64_t n,
+                                 std::int64_t B, std::int64_t D, int threads);
 
 struct XtrTable {
   XtrKernels kernels[3];  // by Dtype

@@ -22,22 +22,20 @@ template <> struct Sum<double> { using type = double; };
 template <typename T> using sum_t = typename Sum<T>::type;
 
 template <typename T>
-void tile_max(sum_t<T>* out, const T* z, const sum_t<T>* bias, std::int64_t words, std::int64_t B,
-              std::int64_t width) {
+void tile_max(sum_t<T>* out, const T* z, std::int64_t words, std::int64_t B, std::int64_t width) {
   for (std::int64_t v = 0; v < words; ++v) {
     const T* row = z + v * B;
-    const sum_t<T> add = bias ? bias[v] : 0;
 #pragma omp simd
     for (std::int64_t j = 0; j < width; ++j) {
-      const sum_t<T> x = widen(row[j]) + add;
+      const sum_t<T> x = widen(row[j]);
       out[j] = x > out[j] ? x : out[j];
     }
   }
 }
 
 template <typename T>
-void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
-              std::int64_t words, std::int64_t B, std::int64_t width) {
+void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, std::int64_t words, std::int64_t B,
+              std::int64_t width) {
   sum_t<T> local_shift[TILE], local_sum[TILE];
   for (std::int64_t j = 0; j < width; ++j) {
     local_shift[j] = shift[j];
@@ -45,10 +43,9 @@ void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
   }
   for (std::int64_t v = 0; v < words; ++v) {
     T* row = z + v * B;
-    const sum_t<T> add = bias ? bias[v] : 0;
 #pragma omp simd
     for (std::int64_t j = 0; j < width; ++j) {
-      const sum_t<T> e = vexp(widen(row[j]) + add - local_shift[j]);
+      const sum_t<T> e = vexp(widen(row[j]) - local_shift[j]);
       local_sum[j] += e;
       narrow_number(row[j], e);
     }
@@ -58,13 +55,12 @@ void tile_exp(sum_t<T>* out, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
 }
 
 template <typename T>
-void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* bias_,
-             std::int64_t n, std::int64_t B, int threads) {
+void softmax(void* z_, void* shift_, double* total, void* rescale_, std::int64_t n, std::int64_t B,
+             int threads) {
   using S = sum_t<T>;
   T* z = static_cast<T*>(z_);
   S* shift = static_cast<S*>(shift_);
   S* rescale = static_cast<S*>(rescale_);
-  const S* bias = static_cast<const S*>(bias_);
   // Threads own columns, in whole cache lines: no barrier between the two passes.
   const std::int64_t share = (B + threads - 1) / threads;
   const std::int64_t width = least((share + 31) / 32 * 32, TILE);
@@ -73,7 +69,7 @@ void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* 
     const std::int64_t columns = least(width, B - b);
     S largest[TILE], partial[TILE];
     for (std::int64_t j = 0; j < columns; ++j) largest[j] = shift[b + j];
-    tile_max(largest, z + b, bias, n, B, columns);
+    tile_max(largest, z + b, n, B, columns);
     for (std::int64_t j = 0; j < columns; ++j) {
       // Equal also while both are -inf, where their difference would be NaN.
       const S before = shift[b + j];
@@ -82,67 +78,23 @@ void softmax(void* z_, void* shift_, double* total, void* rescale_, const void* 
       total[b + j] *= static_cast<double>(rescale[b + j]);
     }
     for (std::int64_t v = 0; v < n; v += SLAB) {
-      tile_exp(partial, z + v * B + b, shift + b, bias ? bias + v : nullptr, least(SLAB, n - v),
-               B, columns);
+      tile_exp(partial, z + v * B + b, shift + b, least(SLAB, n - v), B, columns);
       for (std::int64_t j = 0; j < columns; ++j) total[b + j] += static_cast<double>(partial[j]);
     }
   }
 }
 
 template <typename T>
-void probabilities(void* z_, const void* logsumexp_, const void* bias_, std::int64_t n,
-                   std::int64_t B, int threads) {
+void probabilities(void* z_, const void* logsumexp_, std::int64_t n, std::int64_t B, int threads) {
   T* z = static_cast<T*>(z_);
   const sum_t<T>* logsumexp = static_cast<const sum_t<T>*>(logsumexp_);
-  const sum_t<T>* bias = static_cast<const sum_t<T>*>(bias_);
   const std::int64_t slabs = (n + SLAB - 1) / SLAB, tiles = (B + TILE - 1) / TILE;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t i = 0; i < slabs * tiles; ++i) {
     const std::int64_t v = i / tiles * SLAB, b = i % tiles * TILE;
-    tile_exp<T>(nullptr, z + v * B + b, logsumexp + b, bias ? bias + v : nullptr,
-                least(SLAB, n - v), B, least(TILE, B - b));
+    tile_exp<T>(nullptr, z + v * B + b, logsumexp + b, least(SLAB, n - v), B,
+                least(TILE, B - b));
   }
-}
-
-template <typename T>
-std::int64_t collect(std::int32_t* words, std::int32_t* rows, void* values_, const void* e_,
-                     const void* threshold_, std::int64_t count, std::int64_t capacity,
-                     std::int64_t first_word, std::int64_t n, std::int64_t B, int threads) {
-  using S = sum_t<T>;
-  const T* e = static_cast<const T*>(e_);
-  const S* threshold = static_cast<const S*>(threshold_);
-  S* values = static_cast<S*>(values_);
-  // Counted first, so that every word knows where its entries go and threads need no lock.
-  std::int64_t* start = static_cast<std::int64_t*>(std::malloc(sizeof(std::int64_t) * (n + 1)));
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t v = 0; v < n; ++v) {
-    const T* row = e + v * B;
-    std::int32_t found = 0;
-#pragma omp simd reduction(+ : found)
-    for (std::int64_t b = 0; b < B; ++b) found += widen(row[b]) > threshold[b] ? 1 : 0;
-    start[v + 1] = found;
-  }
-  start[0] = count;
-  for (std::int64_t v = 0; v < n; ++v) start[v + 1] += start[v];
-  const std::int64_t total = start[n];
-  if (total <= capacity) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t v = 0; v < n; ++v) {
-      if (start[v] == start[v + 1]) continue;
-      const T* row = e + v * B;
-      std::int64_t k = start[v];
-      for (std::int64_t b = 0; b < B; ++b) {
-        const S x = widen(row[b]);
-        if (x > threshold[b]) {
-          words[k] = static_cast<std::int32_t>(first_word + v);
-          rows[k] = static_cast<std::int32_t>(b);
-          values[k++] = x;
-        }
-      }
-    }
-  }
-  std::free(start);
-  return total <= capacity ? total : capacity + 1;
 }
 
 template <typename T>
@@ -187,26 +139,6 @@ void gather(void* out_, double* mass, double* entropy, const std::int64_t* indpt
   }
 }
 
-template <typename T>
-void gather_by_word(void* out_, const std::int64_t* wordptr, const std::int32_t* rows,
-                    const void* values_, const void* weight_, std::int64_t V, std::int64_t D,
-                    int threads) {
-  using S = sum_t<T>;
-  S* out = static_cast<S*>(out_);
-  const S* values = static_cast<const S*>(values_);
-  const T* weight = static_cast<const T*>(weight_);
-  // Threads own columns: a row of weight is read once while out, far smaller, stays in cache.
-  const std::int64_t width = least(((D + threads - 1) / threads + 15) / 16 * 16, 512);
-  const std::int64_t slices = (D + width - 1) / width;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t slice = 0; slice < slices; ++slice) {
-    const std::int64_t d = slice * width, size = least(width, D - d);
-    for (std::int64_t word = 0; word < V; ++word)
-      for (std::int64_t k = wordptr[word]; k < wordptr[word + 1]; ++k)
-        add_scaled(out + rows[k] * D + d, weight + word * D + d, values[k], size);
-  }
-}
-
 template <typename S>
 void scatter(S* out, const std::int64_t* wordptr, const std::int32_t* rows, const S* values,
              const S* scale, const S* hidden, std::int64_t n, std::int64_t D, int threads) {
@@ -222,19 +154,17 @@ void scatter(S* out, const std::int64_t* wordptr, const std::int32_t* rows, cons
 // far from the largest float, and lose no precision.
 constexpr float MAX_RISE = 40.0f;
 
-// z [MR or less, columns] → exp(z + bias - shift), added to sum; whether all were as they should be.
+// z [MR or less, columns] → exp(z - shift), added to sum; whether all were as they should be.
 EMS_INLINE bool exponentials_of_tile(float* z, std::int64_t stride, std::int64_t rows,
-                                     std::int64_t columns, const float* shift, const float* bias,
-                                     double* sum) {
+                                     std::int64_t columns, const float* shift, double* sum) {
   float partial[NR];
   std::int32_t bad = 0;
   for (std::int64_t j = 0; j < columns; ++j) partial[j] = 0;
   for (std::int64_t i = 0; i < rows; ++i) {
     float* row = z + i * stride;
-    const float add = bias ? bias[i] : 0.0f;
 #pragma omp simd reduction(+ : bad)
     for (std::int64_t j = 0; j < columns; ++j) {
-      const float x = row[j] + add - shift[j];
+      const float x = row[j] - shift[j];
       bad += x <= MAX_RISE ? 0 : 1;
       const float e = vexp(x);
       partial[j] += e;
@@ -246,8 +176,7 @@ EMS_INLINE bool exponentials_of_tile(float* z, std::int64_t stride, std::int64_t
   return bad == 0;
 }
 
-bool exponentials(float* e, const float* weight, const float* hidden, const float* shift,
-                  const float* bias, double* total, std::int64_t n, std::int64_t B, std::int64_t D,
+bool exponentials(float* e, const float* weight, const float* hidden, const float* shift, double* total, std::int64_t n, std::int64_t B, std::int64_t D,
                   int threads) {
   // Blocks of fixed size, whose sums are added in order: the same for any number of threads.
   constexpr std::int64_t block = PANELS * MR;
@@ -264,12 +193,11 @@ bool exponentials(float* e, const float* weight, const float* hidden, const floa
       multiply_rows(e, B, weight, D, hidden, panels, v, least(block, n - v), B, D, false,
                     [&](std::int64_t row, std::int64_t rows, std::int64_t b, std::int64_t columns) {
         float* z = e + row * B + b;
-        const float* add = bias ? bias + row : nullptr;
         double* sum = sums ? sums + i * B + b : nullptr;
         // Loops of a known length are unrolled.
         const bool good = rows == MR && columns == NR
-                              ? exponentials_of_tile(z, B, MR, NR, shift + b, add, sum)
-                              : exponentials_of_tile(z, B, rows, columns, shift + b, add, sum);
+                              ? exponentials_of_tile(z, B, MR, NR, shift + b, sum)
+                              : exponentials_of_tile(z, B, rows, columns, shift + b, sum);
         bad += good ? 0 : 1;
       });
     }
@@ -283,8 +211,7 @@ bool exponentials(float* e, const float* weight, const float* hidden, const floa
 
 template <typename T>
 constexpr XtrKernels make_kernels() {
-  return {softmax<T>,    probabilities<T>, collect<T>,
-          accumulate<T>, gather<T>,        gather_by_word<T>};
+  return {softmax<T>, probabilities<T>, accumulate<T>, gather<T>};
 }
 
 }  // namespace

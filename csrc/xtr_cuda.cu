@@ -39,8 +39,7 @@ struct Patch {
 
 // partial [slabs, B]: the largest logit of each row among the words of a slab.
 template <typename T, int count>
-__global__ void max_kernel(sum_t<T>* partial, const T* z, const sum_t<T>* bias, std::int64_t n,
-                           std::int64_t B) {
+__global__ void max_kernel(sum_t<T>* partial, const T* z, std::int64_t n, std::int64_t B) {
   using S = sum_t<T>;
   EMS_SHARED(S, of_warp, warps * warp_size * count);
   const Patch<count> patch(n, B);
@@ -50,9 +49,8 @@ __global__ void max_kernel(sum_t<T>* partial, const T* z, const sum_t<T>* bias, 
     EMS_UNROLL
     for (std::int64_t v = patch.word; v < patch.end; v += warps) {
       const Pack<T, count> in = *reinterpret_cast<const Pack<T, count>*>(z + v * B + patch.row);
-      const S add = bias ? bias[v] : S(0);
       for (int i = 0; i < count; ++i) {
-        const S x = widen(in.x[i]) + add;
+        const S x = widen(in.x[i]);
         largest[i] = x > largest[i] ? x : largest[i];
       }
     }
@@ -70,10 +68,10 @@ __global__ void max_kernel(sum_t<T>* partial, const T* z, const sum_t<T>* bias, 
   }
 }
 
-// z = exp(z + bias - shift); partial [slabs, B], unless null: their sums, before rounding.
+// z = exp(z - shift); partial [slabs, B], unless null: their sums, before rounding.
 template <typename T, int count>
-__global__ void exp_kernel(sum_t<T>* partial, T* z, const sum_t<T>* shift, const sum_t<T>* bias,
-                           std::int64_t n, std::int64_t B) {
+__global__ void exp_kernel(sum_t<T>* partial, T* z, const sum_t<T>* shift, std::int64_t n,
+                           std::int64_t B) {
   using S = sum_t<T>;
   EMS_SHARED(S, of_warp, warps * warp_size * count);
   const Patch<count> patch(n, B);
@@ -87,9 +85,8 @@ __global__ void exp_kernel(sum_t<T>* partial, T* z, const sum_t<T>* shift, const
     for (std::int64_t v = patch.word; v < patch.end; v += warps) {
       Pack<T, count>* const at = reinterpret_cast<Pack<T, count>*>(z + v * B + patch.row);
       Pack<T, count> pack = *at;
-      const S add = bias ? bias[v] : S(0);
       for (int i = 0; i < count; ++i) {
-        const S e = exp(widen(pack.x[i]) + add - subtract[i]);
+        const S e = exp(widen(pack.x[i]) - subtract[i]);
         sum[i] += e;
         narrow(pack.x[i], e);
       }
@@ -249,8 +246,8 @@ std::int64_t softmax_workspace_size(std::int64_t n, std::int64_t B) {
   return blocks_for(n, slab) * B;
 }
 
-void softmax(void* z, void* shift, double* total, void* rescale, void* workspace, const void* bias,
-             Dtype dtype, std::int64_t n, std::int64_t B, Queue queue) {
+void softmax(void* z, void* shift, double* total, void* rescale, void* workspace, Dtype dtype,
+             std::int64_t n, std::int64_t B, Queue queue) {
   with_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);
     using S = sum_t<T>;
@@ -259,25 +256,24 @@ void softmax(void* z, void* shift, double* total, void* rescale, void* workspace
     const unsigned joins = blocks_for(B, warp_size);
     S* const partial = static_cast<S*>(workspace);
     launch(pairs ? max_kernel<T, 2> : max_kernel<T, 1>, grid, patch_block, queue, partial,
-           static_cast<const T*>(z), static_cast<const S*>(bias), n, B);
+           static_cast<const T*>(z), n, B);
     launch(shift_kernel<S>, joins, join_block, queue, static_cast<S*>(shift), total,
            static_cast<S*>(rescale), partial, grid.x, B);
     launch(pairs ? exp_kernel<T, 2> : exp_kernel<T, 1>, grid, patch_block, queue, partial,
-           static_cast<T*>(z), static_cast<const S*>(shift), static_cast<const S*>(bias), n, B);
+           static_cast<T*>(z), static_cast<const S*>(shift), n, B);
     launch(total_kernel<S>, joins, join_block, queue, total, partial, grid.x, B);
   });
 }
 
-void probabilities(void* z, const void* logsumexp, const void* bias, Dtype dtype, std::int64_t n,
-                   std::int64_t B, Queue queue) {
+void probabilities(void* z, const void* logsumexp, Dtype dtype, std::int64_t n, std::int64_t B,
+                   Queue queue) {
   with_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);
     using S = sum_t<T>;
     const bool pairs = in_pairs<T>(z, B);
     const dim3 grid(blocks_for(n, slab), blocks_for(B, warp_size * (pairs ? 2 : 1)));
     launch(pairs ? exp_kernel<T, 2> : exp_kernel<T, 1>, grid, patch_block, queue, nullptr,
-           static_cast<T*>(z), static_cast<const S*>(logsumexp), static_cast<const S*>(bias), n,
-           B);
+           static_cast<T*>(z), static_cast<const S*>(logsumexp), n, B);
   });
 }
 

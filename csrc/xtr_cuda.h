@@ -19,17 +19,18 @@ namespace ems {
 namespace cuda {
 
 enum class Dtype : int { float32 = 0, float64 = 1, bfloat16 = 2, float16 = 3 };
+constexpr int dtype_count = 4;
 
 // Elements of sum_t that `softmax` needs for a chunk.
 std::int64_t softmax_workspace_size(std::int64_t n, std::int64_t B);
 
 // As XtrKernels::softmax.
-void softmax(void* z, void* shift, double* total, void* rescale, void* workspace, const void* bias,
-             Dtype dtype, std::int64_t n, std::int64_t B, Queue queue);
+void softmax(void* z, void* shift, double* total, void* rescale, void* workspace, Dtype dtype,
+             std::int64_t n, std::int64_t B, Queue queue);
 
 // As XtrKernels::probabilities.
-void probabilities(void* z, const void* logsumexp, const void* bias, Dtype dtype, std::int64_t n,
-                   std::int64_t B, Queue queue);
+void probabilities(void* z, const void* logsumexp, Dtype dtype, std::int64_t n, std::int64_t B,
+                   Queue queue);
 
 // out [size] = in * *scale, or out += in * *scale, all of sum_t; scale null: 1.
 void accumulate(void* out, const void* in, const void* scale, bool wide, bool add,

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 
 // 0: not given.
 using Address = std::uintptr_t;
@@ -15,4 +17,12 @@ T* at(Address address) {
 template <typename T>
 T* columns_of(Address address, std::int64_t B) {
   return address ? at<T>(address) + B : nullptr;
+}
+
+// A number that chooses one of `count` kernels; any other is a ValueError in Python.
+inline int checked(const char* name, int value, int count) {
+  if (value < 0 || value >= count)
+    throw std::invalid_argument(std::string(name) + ": got " + std::to_string(value) +
+                                ", expected 0 to " + std::to_string(count - 1));
+  return value;
 }

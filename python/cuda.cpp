@@ -81,22 +81,25 @@ void bind_contrastive(py::module_& m, const std::string& suffix) {
   });
 }
 
+ems::cuda::Dtype dtype_of(int dtype) {
+  return static_cast<ems::cuda::Dtype>(checked("dtype", dtype, ems::cuda::dtype_count));
+}
+
 void bind_xtr(py::module_& m) {
   const auto release = py::call_guard<py::gil_scoped_release>();
   m.def("xtr_softmax_workspace_size", &ems::cuda::softmax_workspace_size);
   m.def("xtr_softmax",
         [](Address z, Address shift, Address total, Address rescale, Address workspace,
-           Address bias, int dtype, Size n, Size B, int device, Address stream) {
+           int dtype, Size n, Size B, int device, Address stream) {
           ems::cuda::softmax(at<void>(z), at<void>(shift), at<double>(total), at<void>(rescale),
-                             at<void>(workspace), at<void>(bias),
-                             static_cast<ems::cuda::Dtype>(dtype), n, B,
+                             at<void>(workspace),
+                             dtype_of(dtype), n, B,
                              queue_of(device, stream));
         }, release);
   m.def("xtr_probabilities",
-        [](Address z, Address logsumexp, Address bias, int dtype, Size n, Size B, int device,
-           Address stream) {
-          ems::cuda::probabilities(at<void>(z), at<void>(logsumexp), at<void>(bias),
-                                   static_cast<ems::cuda::Dtype>(dtype), n, B,
+        [](Address z, Address logsumexp, int dtype, Size n, Size B, int device, Address stream) {
+          ems::cuda::probabilities(at<void>(z), at<void>(logsumexp),
+                                   dtype_of(dtype), n, B,
                                    queue_of(device, stream));
         }, release);
   m.def("xtr_accumulate",
@@ -111,7 +114,7 @@ void bind_xtr(py::module_& m) {
            Address stream) {
           ems::cuda::gather(at<void>(out), at<double>(mass), at<double>(entropy),
                             at<const Size>(indptr), at<const Size>(indices), at<const float>(q),
-                            at<void>(weight), static_cast<ems::cuda::Dtype>(dtype), B, D, V, K,
+                            at<void>(weight), dtype_of(dtype), B, D, V, K,
                             queue_of(device, stream));
         }, release);
   m.def("xtr_scatter",

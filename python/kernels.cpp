@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -55,62 +56,50 @@ void bind_bag_of_words(py::module_& m) {
             const ems::BagResult result = ems::bag_of_words(
                 at<std::int64_t>(indptr), at<std::int64_t>(indices), at<float>(weights), typed_ids,
                 at<const std::int64_t>(begins), at<const std::int64_t>(lengths), stride, B,
-                vocabulary, static_cast<ems::Weighting>(weighting));
+                vocabulary,
+                static_cast<ems::Weighting>(
+                    checked("weighting", weighting, ems::weighting_count)));
             return std::tuple(result.entries, result.bad_row, result.bad_position);
           };
           return wide_ids ? count(at<const std::int64_t>(ids)) : count(at<const std::int32_t>(ids));
         });
 }
 
+const ems::XtrKernels& xtr_kernels(int dtype) {
+  const ems::XtrTable& table = ems::active_xtr_table();
+  return table.kernels[checked("dtype", dtype, std::size(table.kernels))];
+}
+
 void bind_xtr(py::module_& m) {
   using py::gil_scoped_release;
   const auto release = py::call_guard<gil_scoped_release>();
   m.def("xtr_softmax",
-        [](Address z, Address shift, Address total, Address rescale, Address bias, int dtype,
-           std::int64_t n, std::int64_t B, int threads) {
-          ems::active_xtr_table().kernels[dtype].softmax(at<void>(z), at<void>(shift),
-                                                         at<double>(total), at<void>(rescale),
-                                                         at<void>(bias), n, B, threads);
+        [](Address z, Address shift, Address total, Address rescale, int dtype, std::int64_t n,
+           std::int64_t B, int threads) {
+          xtr_kernels(dtype).softmax(at<void>(z), at<void>(shift), at<double>(total),
+                                     at<void>(rescale), n, B, threads);
         }, release);
   m.def("xtr_probabilities",
-        [](Address z, Address logsumexp, Address bias, int dtype, std::int64_t n, std::int64_t B,
-           int threads) {
-          ems::active_xtr_table().kernels[dtype].probabilities(at<void>(z), at<void>(logsumexp),
-                                                               at<void>(bias), n, B, threads);
+        [](Address z, Address logsumexp, int dtype, std::int64_t n, std::int64_t B, int threads) {
+          xtr_kernels(dtype).probabilities(at<void>(z), at<void>(logsumexp), n, B, threads);
         }, release);
   m.def("xtr_exponentials",
-        [](Address e, Address weight, Address hidden, Address shift, Address bias, Address total,
-           std::int64_t n, std::int64_t B, std::int64_t D, int threads) {
+        [](Address e, Address weight, Address hidden, Address shift, Address total, std::int64_t n,
+           std::int64_t B, std::int64_t D, int threads) {
           return ems::active_xtr_table().exponentials(
               at<float>(e), at<float>(weight), at<float>(hidden), at<float>(shift),
-              at<float>(bias), at<double>(total), n, B, D, threads);
-        }, release);
-  m.def("xtr_collect",
-        [](Address words, Address rows, Address values, Address e, Address threshold, int dtype,
-           std::int64_t count, std::int64_t capacity, std::int64_t first_word, std::int64_t n,
-           std::int64_t B, int threads) {
-          return ems::active_xtr_table().kernels[dtype].collect(
-              at<std::int32_t>(words), at<std::int32_t>(rows), at<void>(values), at<void>(e),
-              at<void>(threshold), count, capacity, first_word, n, B, threads);
+              at<double>(total), n, B, D, threads);
         }, release);
   m.def("xtr_accumulate",
         [](Address out, Address in, int dtype, bool add, std::int64_t size, int threads) {
-          ems::active_xtr_table().kernels[dtype].accumulate(at<void>(out), at<void>(in), add, size,
-                                                            threads);
+          xtr_kernels(dtype).accumulate(at<void>(out), at<void>(in), add, size, threads);
         }, release);
   m.def("xtr_gather",
         [](Address out, Address mass, Address entropy, Address indptr, Address indices, Address q,
            Address weight, int dtype, std::int64_t B, std::int64_t D, int threads) {
-          ems::active_xtr_table().kernels[dtype].gather(
+          xtr_kernels(dtype).gather(
               at<void>(out), at<double>(mass), at<double>(entropy), at<std::int64_t>(indptr),
               at<std::int64_t>(indices), at<float>(q), at<void>(weight), B, D, threads);
-        }, release);
-  m.def("xtr_gather_by_word",
-        [](Address out, Address wordptr, Address rows, Address values, Address weight, int dtype,
-           std::int64_t V, std::int64_t D, int threads) {
-          ems::active_xtr_table().kernels[dtype].gather_by_word(
-              at<void>(out), at<std::int64_t>(wordptr), at<std::int32_t>(rows), at<void>(values),
-              at<void>(weight), V, D, threads);
         }, release);
   m.def("xtr_scatter",
         [](Address out, Address wordptr, Address rows, Address values, Address scale,

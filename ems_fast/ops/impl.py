@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from ems_fast.errors import BackendError, InputError
 from ems_fast.ops.native import cuda_import_error, cuda_kernels, cuda_problem
@@ -37,6 +39,27 @@ def check_impl(impl: str) -> None:
     """Raise `InputError` unless `impl` is one of `IMPLS`."""
     if impl not in IMPLS:
         raise InputError(f"impl: got {impl!r}, expected one of {', '.join(map(repr, IMPLS))}")
+
+
+def run_compiled(compiled: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
+    """What a function of `torch.compile` returns.
+
+    Raises:
+        BackendError: the compiler is missing or fails.
+    """
+    try:
+        return compiled(*args, **options)
+    except Exception as error:
+        # The classes are not named here: importing torch._dynamo takes seconds. Which of them comes
+        # where there is no C++ compiler differs between versions of torch.
+        failed = {"BackendCompilerFailed", "InductorError", "InvalidCxxCompiler"}
+        if type(error).__name__ not in failed and not isinstance(error, ImportError):
+            raise
+        reason = " ".join(str(error).split("\n")[:2])
+        raise BackendError(
+            f"impl='compiled': torch.compile failed ({reason}); install a C++ compiler, or pass "
+            "impl='fused' or impl='reference'"
+        ) from error
 
 
 Reduction = Literal["mean", "sum", "none"]

@@ -32,7 +32,6 @@ class ObjectiveConfig:
         slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
             backward, so that memory bounds a slice and not the batch: the same gradients for about
             a third more time. None encodes the batch at once.
-        gradient_filter: probabilities below it add nothing to XTR's gradient; 0 is exact.
         impl: ``fused``, ``reference`` or ``compiled``, for both; None takes ``fused`` on devices
             that have kernels and ``reference`` on others.
     """
@@ -50,9 +49,6 @@ class ObjectiveConfig:
     slice_tokens: int | None = field(
         default=None,
         metadata={"help": "encode at most so many tokens at a time, twice: for huge batches"},
-    )
-    gradient_filter: float = field(
-        default=0.0, metadata={"help": "drop XTR gradients of probabilities below this; 0 is exact"}
     )
     impl: Impl | None = field(
         default=None,
@@ -112,10 +108,7 @@ class Objective(nn.Module):
         xtr = contrastive = u.new_zeros(())
         if config.xtr_weight:
             hidden = model.xtr_head(u, batch.target_languages)
-            one_direction = xtr_loss(
-                hidden, model.output, batch.targets,
-                gradient_filter=config.gradient_filter, impl=impl,
-            )  # fmt: skip
+            one_direction = xtr_loss(hidden, model.output, batch.targets, impl=impl)
             xtr = 2.0 * one_direction  # mean over 2B sentences → mean over B pairs of both KLs
         if config.contrastive_weight:
             a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)

@@ -79,7 +79,7 @@ void xtr(ems::cuda::Dtype dtype, std::int64_t B, std::int64_t D, std::int64_t n)
   Buffer<T> z(n * B), weight(n * D);
   for (std::int64_t i = 0; i < n * B; ++i) ems::narrow(z[i], static_cast<S>(uniform()));
   for (std::int64_t i = 0; i < n * D; ++i) ems::narrow(weight[i], static_cast<S>(uniform()));
-  Buffer<S> shift(B, S(-INFINITY)), rescale(B), bias(n, S(1)), out(B * D), hidden(B * D, S(1));
+  Buffer<S> shift(B, S(-INFINITY)), rescale(B), out(B * D), hidden(B * D, S(1));
   Buffer<S> partial(ems::cuda::softmax_workspace_size(n, B)), values(K, S(0.5)), grad(n * D);
   Buffer<S> one(1, S(2));
   Buffer<double> total(B), mass(B), entropy(B);
@@ -92,13 +92,13 @@ void xtr(ems::cuda::Dtype dtype, std::int64_t B, std::int64_t D, std::int64_t n)
   }
   for (std::int64_t i = K - 1; i >= 0; --i)
     ends[i] = i + 1 < K && indices[i + 1] == indices[i] ? ends[i + 1] : i + 1;
-  ems::cuda::softmax(z, shift, total, rescale, partial, bias, dtype, n, B, Queue{});
+  ems::cuda::softmax(z, shift, total, rescale, partial, dtype, n, B, Queue{});
   for (std::int64_t b = 0; b < B; ++b) {
     double sum = 0;
     for (std::int64_t v = 0; v < n; ++v) sum += ems::widen(z[v * B + b]);
     require(std::fabs(sum / total[b] - 1) < 4e-3, "exponentials add up to their total");
   }
-  ems::cuda::probabilities(z, shift, bias, dtype, n, B, Queue{});
+  ems::cuda::probabilities(z, shift, dtype, n, B, Queue{});
   ems::cuda::gather(out, mass, entropy, indptr, indices, q, weight, dtype, B, D, n, K, Queue{});
   for (std::int64_t b = 0; b < B; ++b) require(mass[b] == 1.5, "three entries of one half");
   ems::cuda::accumulate(out, hidden, one, wide, true, B * D, Queue{});

@@ -11,7 +11,7 @@ from support.cuda_shim import on_shim, shim  # noqa: F401 - fixtures
 from test_xtr import error, loss_and_gradients, make_inputs, make_targets, truth
 from torch import Tensor
 
-from ems_fast import BagOfWords, InputError, contrastive_loss, xtr_loss
+from ems_fast import BagOfWords, contrastive_loss, xtr_loss
 from ems_fast.ops.xtr import fused as xtr_fused
 from ems_fast.ops.xtr import products as xtr_products
 
@@ -31,15 +31,14 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.float64, 1e-13)], ids=str
 )
 @pytest.mark.usefixtures("chunks")
 def test_matches_the_float64_reference(
-    shape: tuple[int, int, int], bias: bool, dtype: torch.dtype, tolerance: float
+    shape: tuple[int, int, int], dtype: torch.dtype, tolerance: float
 ) -> None:
-    inputs, targets = make_inputs(*shape, dtype, bias=bias), make_targets(shape[0], shape[2])
+    inputs, targets = make_inputs(*shape, dtype), make_targets(shape[0], shape[2])
     upstream = torch.linspace(-1, 2, shape[0])
     got = loss_and_gradients(inputs, targets, upstream)
     for mine, true in zip(got, truth(inputs, targets, upstream), strict=True):
@@ -54,7 +53,7 @@ def test_matches_the_float64_reference(
 def test_half_precision_is_at_most_as_far_off_as_the_reference(
     dtype: torch.dtype, shape: tuple[int, int, int], kept: int | None
 ) -> None:
-    inputs, targets = make_inputs(*shape, dtype, bias=True), make_targets(shape[0], shape[2])
+    inputs, targets = make_inputs(*shape, dtype), make_targets(shape[0], shape[2])
     upstream = torch.linspace(-1, 2, shape[0])
     got = loss_and_gradients(inputs, targets, upstream, workspace_mb=kept)
     same = loss_and_gradients(inputs, targets, upstream, impl="reference")
@@ -68,11 +67,11 @@ def test_half_precision_is_at_most_as_far_off_as_the_reference(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_gradients_of_a_mean_over_many_flat_rows_do_not_vanish(dtype: torch.dtype) -> None:
     """1 / (B · V) is below float16's smallest number."""
-    hidden, weight, _ = make_inputs(256, 8, 4000)
+    hidden, weight = make_inputs(256, 8, 4000)
     with torch.no_grad():
         weight *= 0.01
     targets = make_targets(256, 4000)
-    true = truth([hidden, weight, None], targets, torch.full((256,), 1 / 256))
+    true = truth([hidden, weight], targets, torch.full((256,), 1 / 256))
     with torch.autocast("cpu", dtype):
         loss = xtr_loss(hidden, weight, targets)
     got = torch.autograd.grad(loss, [hidden, weight])
@@ -84,16 +83,15 @@ def test_gradients_of_a_mean_over_many_flat_rows_do_not_vanish(dtype: torch.dtyp
 @pytest.mark.parametrize("kept", [None, 0])
 @pytest.mark.usefixtures("chunks")
 def test_logits_kept_or_made_again(kept: int | None) -> None:
-    inputs, targets = make_inputs(40, 6, 700, torch.float64, bias=True), make_targets(40, 700)
+    inputs, targets = make_inputs(40, 6, 700, torch.float64), make_targets(40, 700)
     upstream = torch.linspace(-1, 2, 40)
     got = loss_and_gradients(inputs, targets, upstream, workspace_mb=kept)
     for mine, true in zip(got, truth(inputs, targets, upstream), strict=True):
         assert error(mine, true) < 1e-13
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_no_order_of_threads_changes_a_bit(on_shim: ModuleType, bias: bool) -> None:  # noqa: F811
-    inputs, targets = make_inputs(70, 6, 300, bias=bias), make_targets(70, 300)
+def test_no_order_of_threads_changes_a_bit(on_shim: ModuleType) -> None:  # noqa: F811
+    inputs, targets = make_inputs(70, 6, 300), make_targets(70, 300)
     upstream = torch.linspace(-1, 2, 70)
     results = []
     for seed in range(4):
@@ -103,12 +101,12 @@ def test_no_order_of_threads_changes_a_bit(on_shim: ModuleType, bias: bool) -> N
         assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
 
 
-@pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=3)), ids=str)
+@pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=2)), ids=str)
 def test_every_subset_of_requires_grad(wanted: tuple[bool, ...]) -> None:
-    inputs, targets = make_inputs(5, 4, 300, bias=True), make_targets(5, 300)
+    inputs, targets = make_inputs(5, 4, 300), make_targets(5, 300)
     for tensor, needs in zip(inputs, wanted, strict=True):
         tensor.requires_grad_(needs)
-    loss = xtr_loss(*inputs[:2], targets, bias=inputs[2])
+    loss = xtr_loss(*inputs, targets)
     assert loss.requires_grad == any(wanted)
     if any(wanted):
         loss.backward()
@@ -118,25 +116,25 @@ def test_every_subset_of_requires_grad(wanted: tuple[bool, ...]) -> None:
 
 
 def test_gradcheck() -> None:
-    hidden, weight, bias = make_inputs(3, 2, 7, torch.float64, bias=True)
+    hidden, weight = make_inputs(3, 2, 7, torch.float64)
     targets = make_targets(3, 7)
 
-    def rows(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return xtr_loss(hidden, weight, targets, bias=bias, reduction="none")
+    def rows(hidden: Tensor, weight: Tensor) -> Tensor:
+        return xtr_loss(hidden, weight, targets, reduction="none")
 
-    assert torch.autograd.gradcheck(rows, (hidden, weight, bias))
+    assert torch.autograd.gradcheck(rows, (hidden, weight))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_opcheck(dtype: torch.dtype) -> None:
-    hidden, weight, bias = make_inputs(4, 3, 50, dtype, bias=True)
+    hidden, weight = make_inputs(4, 3, 50, dtype)
     t = make_targets(4, 50)
     arguments = (
-        hidden, weight, bias, t.indptr, t.indices, t.weights, dtype, True, True, 0.0, 1 << 20,
+        hidden, weight, t.indptr, t.indices, t.weights, dtype, True, True, 1 << 20,
     )  # fmt: skip
     torch.library.opcheck(xtr_fused.xtr_forward, arguments)
     saved = xtr_fused.xtr_forward(*arguments)
-    detached = [x.detach() for x in (hidden, weight, bias)]
+    detached = [x.detach() for x in (hidden, weight)]
     torch.library.opcheck(
         xtr_fused.xtr_weight_gradient,
         (
@@ -157,29 +155,17 @@ def test_compiles_without_a_graph_break(autocast: bool) -> None:
 
     results = []
     for run in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
-        value = run(*inputs[:2], targets)
-        results.append([value, *torch.autograd.grad(value, inputs[:2])])
+        value = run(*inputs, targets)
+        results.append([value, *torch.autograd.grad(value, inputs)])
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_accumulates_into_an_existing_gradient(dtype: torch.dtype) -> None:
-    (hidden, weight, _), targets = make_inputs(5, 4, 300), make_targets(5, 300)
-    want = truth([hidden, weight, None], targets, torch.full((5,), 0.2))[2]
-    for expected in (1, 2, 3):
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss = xtr_loss(hidden, weight, targets, accumulate_grad=True)
-        loss.backward()
-        assert error(weight.grad, expected * want) < (3e-6 if dtype == torch.float32 else 2e-2)
-
-
 def test_an_empty_batch_trains_on_nothing() -> None:
-    hidden, weight, bias = make_inputs(0, 4, 9, bias=True)
-    loss = xtr_loss(hidden, weight, make_targets(0, 9), bias=bias)
+    hidden, weight = make_inputs(0, 4, 9)
+    loss = xtr_loss(hidden, weight, make_targets(0, 9))
     loss.backward()
     assert loss.item() == 0
     assert not weight.grad.any()
-    assert not bias.grad.any()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -188,7 +174,7 @@ def test_nan_and_inf_reach_the_loss(bad: float, where: int) -> None:
     inputs, targets = make_inputs(4, 3, 700), make_targets(4, 700, seed=1)
     with torch.no_grad():
         inputs[where][2, 1] = bad
-    loss = xtr_loss(*inputs[:2], targets)
+    loss = xtr_loss(*inputs, targets)
     loss.backward()
     assert loss.isnan()
     assert inputs[1].grad.isnan().any()
@@ -197,7 +183,7 @@ def test_nan_and_inf_reach_the_loss(bad: float, where: int) -> None:
 def test_large_logits_neither_overflow_nor_vanish() -> None:
     hidden = torch.tensor([[300.0], [-300.0], [0.0]], requires_grad=True)
     weight = torch.linspace(-40, 40, 901)[:, None].requires_grad_()
-    inputs, targets = [hidden, weight, None], make_targets(3, 901)
+    inputs, targets = [hidden, weight], make_targets(3, 901)
     got = loss_and_gradients(inputs, targets, torch.ones(3))
     for mine, true in zip(got, truth(inputs, targets, torch.ones(3)), strict=True):
         assert error(mine, true) < 1e-5
@@ -205,7 +191,7 @@ def test_large_logits_neither_overflow_nor_vanish() -> None:
 
 @pytest.mark.parametrize("word", [-1, 50, 1 << 40])
 def test_an_id_outside_of_the_vocabulary_is_not_read(word: int) -> None:
-    hidden, weight, _ = make_inputs(3, 4, 50)
+    hidden, weight = make_inputs(3, 4, 50)
     targets = BagOfWords(
         torch.tensor([0, 2, 3, 4]), torch.tensor([1, 2, word, 3]), torch.full((4,), 0.5)
     )
@@ -215,13 +201,7 @@ def test_an_id_outside_of_the_vocabulary_is_not_read(word: int) -> None:
 
 @pytest.mark.parametrize("indptr", [[0, 2, 99, 4], [-5, 2, 3, 4], [0, 3, 1, 4]])
 def test_positions_that_do_not_ascend_stay_in_bounds(indptr: list[int]) -> None:
-    hidden, weight, _ = make_inputs(3, 4, 50)
+    hidden, weight = make_inputs(3, 4, 50)
     targets = BagOfWords(torch.tensor(indptr), torch.tensor([1, 2, 3, 4]), torch.full((4,), 0.5))
     xtr_loss(hidden, weight, targets).backward()
     assert weight.grad.shape == (50, 4)
-
-
-def test_a_gradient_filter_is_refused() -> None:
-    (hidden, weight, _), targets = make_inputs(3, 4, 50), make_targets(3, 50)
-    with pytest.raises(InputError, match=r"gradient_filter: got 0\.1, but on a GPU"):
-        xtr_loss(hidden, weight, targets, gradient_filter=0.1)

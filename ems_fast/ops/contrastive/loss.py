@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError, InputError
+from ems_fast.errors import InputError
 from ems_fast.ops.contrastive.fused import contrastive_loss_fused
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 from ems_fast.ops.impl import (
@@ -18,6 +17,7 @@ from ems_fast.ops.impl import (
     check_fused_device,
     check_impl,
     check_reduction,
+    run_compiled,
 )
 from ems_fast.ops.reduce import reduce_rows
 
@@ -81,9 +81,11 @@ def contrastive_loss(
             positive_offset=positive_offset,
         )
         return reduce_rows(losses, reduction)
-    plain = _compiled_reference if impl == "compiled" else contrastive_loss_reference
+    run: Callable[..., Tensor] = contrastive_loss_reference
+    if impl == "compiled":
+        run = functools.partial(run_compiled, _compile_reference())
     with torch.autocast(a.device.type, enabled=False):
-        return plain(
+        return run(
             a,
             b,
             temperature=temperature,
@@ -92,20 +94,6 @@ def contrastive_loss(
             positive_offset=positive_offset,
             reduction=reduction,
         )
-
-
-def _compiled_reference(*args: Tensor, **options: Any) -> Tensor:
-    try:
-        return _compile_reference()(*args, **options)
-    except Exception as error:
-        # The class is not named here: importing torch._dynamo takes seconds.
-        if type(error).__name__ != "BackendCompilerFailed" and not isinstance(error, ImportError):
-            raise
-        reason = " ".join(str(error).split("\n")[:2])
-        raise BackendError(
-            f"impl='compiled': torch.compile failed ({reason}); install a C++ compiler, or pass "
-            "impl='fused' or impl='reference'"
-        ) from error
 
 
 @functools.cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from ems_fast.errors import InputError
 from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
-from ems_fast.ops.impl import Impl, Reduction, check_impl, check_reduction
+from ems_fast.ops.impl import Impl, Reduction, check_impl, check_reduction, run_compiled
 from ems_fast.ops.reduce import reduce_rows
 from ems_fast.ops.xtr.fused import xtr_rows
 from ems_fast.ops.xtr.reference import xtr_loss_reference
@@ -24,14 +24,11 @@ def xtr_loss(
     weight: Tensor,
     targets: BagOfWords,
     *,
-    bias: Tensor | None = None,
-    gradient_filter: float = 0.0,
     reduction: Reduction = "mean",
     impl: Impl = "fused",
-    accumulate_grad: bool = False,
     workspace_mb: int | None = None,
 ) -> Tensor:
-    """KL(q ‖ softmax(hidden · weightᵀ + bias)) per row (EMS, section 3.1).
+    """KL(q ‖ softmax(hidden · weightᵀ)) per row (EMS, section 3.1).
 
     ``loss_i = Σ_w q_iw log q_iw + (Σ_w q_iw) · logsumexp_w(z_iw) − Σ_w q_iw z_iw``, which is the KL
     divergence when a row of q sums to 1 and what the authors' code computes when it does not.
@@ -48,22 +45,9 @@ def xtr_loss(
         hidden: [B, D], the reconstruction head's output; float32, float64, bfloat16 or float16.
         weight: [V, D], the output embedding; hidden's dtype, except under autocast.
         targets: B bags of words over V tokens.
-        bias: [V] or None.
-        gradient_filter: softmax probabilities up to it, in [0, 1), contribute nothing to the
-            gradient; 0 is exact. The loss is exact at any value. Per row, the dropped probability
-            mass is at most V times this value; targets always contribute. It pays on peaked rows
-            only: where more than 4 % of all probabilities pass, the exact gradient is computed, and
-            on flat rows a value that passes few of them drops much of the gradient. Only ``fused``
-            can.
         reduction: ``mean`` over rows, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` (plain PyTorch, the definition) or ``compiled``
             (`torch.compile` of the reference).
-        accumulate_grad: add the gradient of weight to an existing ``weight.grad`` in place during
-            backward instead of returning it, which saves a buffer of weight's size when gradients
-            are accumulated over several batches. It is returned as always where that could be
-            noticed: when ``weight.grad`` is None, weight has gradient hooks, is no leaf, or
-            `torch.distributed` is initialised (DistributedDataParallel waits for the gradient), and
-            inside `torch.compile`. `torch.autograd.grad` must not be used with it.
         workspace_mb: MiB that may be kept from forward for backward; the part of the logits beyond
             it is computed twice. None: ``EMS_FAST_WORKSPACE_MB``, 512 by default. Only for
             ``fused``.
@@ -78,9 +62,7 @@ def xtr_loss(
     """
     check_impl(impl)
     check_reduction(reduction)
-    _check_tensors(hidden, weight, bias, targets)
-    if not 0.0 <= gradient_filter < 1.0:
-        raise InputError(f"gradient_filter: got {gradient_filter}, expected 0 (exact) to below 1")
+    _check_tensors(hidden, weight, targets)
     if workspace_mb is not None and workspace_mb < 0:
         raise InputError(f"workspace_mb: got {workspace_mb}, expected 0 or more MiB")
     if impl == "fused":
@@ -88,32 +70,25 @@ def xtr_loss(
             hidden,
             weight,
             targets,
-            bias=bias,
-            gradient_filter=float(gradient_filter),
-            accumulate_grad=accumulate_grad,
             workspace_bytes=(
                 workspace.budget() if workspace_mb is None else workspace_mb * workspace.MIB
             ),
         )
         return reduce_rows(rows, reduction)
-    for name, value in (("gradient_filter", gradient_filter), ("accumulate_grad", accumulate_grad)):
-        if value:
-            raise InputError(f"{name}: impl={impl!r} does not support it, pass impl='fused'")
     if not torch.compiler.is_compiling():
         targets.check(weight.shape[0])
-    reference = _compiled_reference() if impl == "compiled" else xtr_loss_reference
-    loss: Tensor = reference(hidden, weight, targets, bias=bias, reduction=reduction)
-    return loss
+    if impl == "compiled":
+        return run_compiled(_compile_reference(), hidden, weight, targets, reduction=reduction)
+    return xtr_loss_reference(hidden, weight, targets, reduction=reduction)
 
 
 @cache
-def _compiled_reference() -> Any:
-    return torch.compile(xtr_loss_reference, dynamic=True)
+def _compile_reference() -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(xtr_loss_reference, dynamic=True)
+    return compiled
 
 
-def _check_tensors(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: BagOfWords
-) -> None:
+def _check_tensors(hidden: Tensor, weight: Tensor, targets: BagOfWords) -> None:
     for name, tensor in (("hidden", hidden), ("weight", weight)):
         if tensor.dim() != 2 or tensor.shape[1] < 1:
             raise InputError(f"{name}: shape {list(tensor.shape)}, expected 2 dimensions")
@@ -127,14 +102,10 @@ def _check_tensors(
         raise InputError(f"weight: width {weight.shape[1]}, expected hidden's D = {D}")
     if V < 1:
         raise InputError("weight: no rows, expected one per token of the vocabulary")
-    if bias is not None and bias.shape != (V,):
-        raise InputError(f"bias: shape {list(bias.shape)}, expected [{V}], one per row of weight")
-    if bias is not None and not bias.is_floating_point():
-        raise InputError(f"bias: dtype {str(bias.dtype)[6:]}, expected a floating-point dtype")
     if len(targets) != B:
         raise InputError(f"targets: {len(targets)} rows for {B} rows of hidden")
-    for name, other in (("weight", weight), ("bias", bias), ("targets", targets.indptr)):
-        if other is not None and other.device != hidden.device:
+    for name, other in (("weight", weight), ("targets", targets.indptr)):
+        if other.device != hidden.device:
             raise InputError(f"{name}: on {other.device}, expected hidden's {hidden.device}")
     if not (targets.indptr.device == targets.indices.device == targets.weights.device):
         raise InputError("targets: indptr, indices and weights are on different devices")

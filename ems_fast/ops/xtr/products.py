@@ -119,29 +119,27 @@ class Products:
         self,
         e: Tensor,
         weight: Tensor,
-        bias: Tensor | None,
         shift: Tensor,
         total: Tensor,
         rescale: Tensor,
     ) -> bool:
-        """E [n, B] = exp(W hᵀ + bias − shift), added to total [B].
+        """E [n, B] = exp(W hᵀ − shift), added to total [B].
 
         Shift [B] may rise first; then total is brought to the new shift and rescale [B] says by
         how much. Returns whether it rose.
         """
         self._logits(e, weight)
         kernels().xtr_softmax(
-            e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(), address(bias),
+            e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(),
             DTYPES[self.dtype], *e.shape, self.threads,
         )  # fmt: skip
         return bool((rescale != 1).any())
 
-    def probabilities(self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor) -> None:
-        """E [n, B] = exp(W hᵀ + bias − shift), for a shift near or above the largest logit."""
+    def probabilities(self, e: Tensor, weight: Tensor, shift: Tensor) -> None:
+        """E [n, B] = exp(W hᵀ − shift), for a shift near or above the largest logit."""
         self._logits(e, weight)
         kernels().xtr_probabilities(
-            e.data_ptr(), shift.data_ptr(), address(bias), DTYPES[self.dtype], *e.shape,
-            self.threads,
+            e.data_ptr(), shift.data_ptr(), DTYPES[self.dtype], *e.shape, self.threads,
         )  # fmt: skip
 
     def add_to_hidden(self, out: Tensor, e: Tensor, weight: Tensor) -> None:
@@ -149,15 +147,13 @@ class Products:
         self._add(out, e.T, weight, keep=True)
 
     def scale_hidden(self, factor: Tensor) -> Tensor | Operand:
-        """Rows of h times factor [B], as `add_to_weight` wants them."""
+        """Rows of h times factor [B], as `write_to_weight` wants them."""
         return (self.hidden_sum * factor[:, None]).to(self.dtype)
 
-    def add_to_weight(
-        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
-    ) -> None:
-        """Out [n, D] = e scaled, or += if `keep`; scaled is what `scale_hidden` gave."""
+    def write_to_weight(self, out: Tensor, e: Tensor, scaled: Tensor | Operand) -> None:
+        """Out [n, D] = e scaled; scaled is what `scale_hidden` gave."""
         assert isinstance(scaled, Tensor)
-        self._add(out, e, scaled, keep=keep)
+        self._add(out, e, scaled, keep=False)
 
     def is_same(self, shift: Tensor, previous: Tensor | None) -> bool:
         """Whether the shifts of two chunks are equal, as far as that is known here."""
@@ -196,21 +192,20 @@ class NativeProducts(Products):
         self,
         e: Tensor,
         weight: Tensor,
-        bias: Tensor | None,
         shift: Tensor,
         total: Tensor,
         rescale: Tensor,
     ) -> bool:
         """As `Products.softmax`; the shift of earlier words serves as long as it can."""
         # The first words have none yet.
-        if self._has_shift and self._exponentials(e, weight, bias, shift, total):
+        if self._has_shift and self._exponentials(e, weight, shift, total):
             return False
         self._has_shift = True
-        return super().softmax(e, weight, bias, shift, total, rescale)
+        return super().softmax(e, weight, shift, total, rescale)
 
-    def probabilities(self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor) -> None:
+    def probabilities(self, e: Tensor, weight: Tensor, shift: Tensor) -> None:
         """As `Products.probabilities`."""
-        self._exponentials(e, weight, bias, shift, None)
+        self._exponentials(e, weight, shift, None)
 
     def add_to_hidden(self, out: Tensor, e: Tensor, weight: Tensor) -> None:
         """Out [B, D] += eᵀ W."""
@@ -220,19 +215,15 @@ class NativeProducts(Products):
         """As `Products.scale_hidden`."""
         return Operand(self.hidden_sum * factor[:, None])
 
-    def add_to_weight(
-        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
-    ) -> None:
-        """Out [n, D] = e scaled, or += if `keep`."""
+    def write_to_weight(self, out: Tensor, e: Tensor, scaled: Tensor | Operand) -> None:
+        """Out [n, D] = e scaled."""
         assert isinstance(scaled, Operand)
-        scaled.multiply(out, e, add=keep)
+        scaled.multiply(out, e, add=False)
 
-    def _exponentials(
-        self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor, total: Tensor | None
-    ) -> bool:
+    def _exponentials(self, e: Tensor, weight: Tensor, shift: Tensor, total: Tensor | None) -> bool:
         within: bool = kernels().xtr_exponentials(
             e.data_ptr(), weight.data_ptr(), self._operand().data_ptr(), shift.data_ptr(),
-            address(bias), address(total), *e.shape, self.D, self.threads,
+            address(total), *e.shape, self.D, self.threads,
         )  # fmt: skip
         return within
 
@@ -250,7 +241,8 @@ class CudaProducts(Products):
 
     Half-precision operands are multiplied into float32 results. The gradient of weight is
     proportional to upstream gradients over a vocabulary's worth of words, which float16 would
-    flush to zero: so `scale_hidden` takes the largest factor out and `add_to_weight` puts it back.
+    flush to zero: so `scale_hidden` takes the largest factor out and `write_to_weight` puts it
+    back.
     """
 
     def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
@@ -264,7 +256,6 @@ class CudaProducts(Products):
         self,
         e: Tensor,
         weight: Tensor,
-        bias: Tensor | None,
         shift: Tensor,
         total: Tensor,
         rescale: Tensor,
@@ -273,16 +264,15 @@ class CudaProducts(Products):
         self._logits(e, weight)
         self._queue.run(
             "xtr_softmax", e.data_ptr(), shift.data_ptr(), total.data_ptr(), rescale.data_ptr(),
-            self._partial.data_ptr(), address(bias), DTYPES[self.dtype], *e.shape,
+            self._partial.data_ptr(), DTYPES[self.dtype], *e.shape,
         )  # fmt: skip
         return True
 
-    def probabilities(self, e: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor) -> None:
+    def probabilities(self, e: Tensor, weight: Tensor, shift: Tensor) -> None:
         """As `Products.probabilities`."""
         self._logits(e, weight)
         self._queue.run(
-            "xtr_probabilities", e.data_ptr(), shift.data_ptr(), address(bias),
-            DTYPES[self.dtype], *e.shape,
+            "xtr_probabilities", e.data_ptr(), shift.data_ptr(), DTYPES[self.dtype], *e.shape,
         )  # fmt: skip
 
     def is_same(self, shift: Tensor, previous: Tensor | None) -> bool:
@@ -302,12 +292,10 @@ class CudaProducts(Products):
             factor = factor / self._taken_out
         return (self.hidden_sum * factor[:, None]).to(self.dtype)
 
-    def add_to_weight(
-        self, out: Tensor, e: Tensor, scaled: Tensor | Operand, *, keep: bool
-    ) -> None:
-        """Out [n, D] = e scaled, or += if `keep`."""
+    def write_to_weight(self, out: Tensor, e: Tensor, scaled: Tensor | Operand) -> None:
+        """Out [n, D] = e scaled."""
         assert isinstance(scaled, Tensor)
-        self._multiply(out, e, scaled, self._taken_out, keep=keep)
+        self._multiply(out, e, scaled, self._taken_out, keep=False)
 
     def _multiply(
         self, out: Tensor, a: Tensor, b: Tensor, scale: Tensor | None, *, keep: bool

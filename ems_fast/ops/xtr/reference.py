@@ -15,13 +15,10 @@ def xtr_loss_reference(
     weight: Tensor,
     targets: BagOfWords,
     *,
-    bias: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """The loss of `ems_fast.xtr_loss` with every intermediate spelled out."""
     logits = hidden @ weight.T  # (B, V)
-    if bias is not None:
-        logits = logits + bias
     # Half-precision logits are reduced in float32, as the kernels do.
     dtype = torch.promote_types(logits.dtype, torch.float32)
     logits = logits.to(dtype)
