@@ -5,9 +5,7 @@ In the form that model hubs read: YAML front matter, then Markdown.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
 from ems_fast.model.config import ModelConfig
 from ems_fast.runs.folder import RunFolder
+from ems_fast.text.markdown import plain_markdown
 
 CARD = "README.md"
 UNKNOWN_LICENCE = "unknown: depends on your corpus"
-_SPECIAL = re.compile(r"[\\`*~\[\]|]|(?<!\w)_|_(?!\w)")  # an underscore within a word is a letter
 
 _USE = """\
 ```python
@@ -69,14 +67,14 @@ def model_card(
         use: Markdown that shows how; ``{width}`` stands for the width of a vector.
         notes: further limits, one a line.
     """
-    languages = ", ".join(map(_plain, config.languages)) or "not recorded"
+    languages = ", ".join(map(plain_markdown, config.languages)) or "not recorded"
     parts = [
         _front_matter(config, licence, library),
-        f"# {_plain(run.path.resolve().name) if run else 'EMS sentence encoder'}",
+        f"# {plain_markdown(run.path.resolve().name) if run else 'EMS sentence encoder'}",
         f"Sentence embeddings of {config.width} dimensions, made by one encoder for all languages "
         "([EMS](https://arxiv.org/abs/2205.15744)): translations get similar vectors, to be "
         "compared by cosine. Trained with ems-fast.",
-        f"**Languages**: {languages}.\n\n**Licence**: {_plain(licence)}.",
+        f"**Languages**: {languages}.\n\n**Licence**: {plain_markdown(licence)}.",
         "## Use",
         use.replace("{width}", str(config.width)),
         "## Training data",
@@ -178,9 +176,4 @@ def _percent(value: float) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-
-
-def _plain(text: Any) -> str:
-    """A name on one line of Markdown, without any meaning to Markdown or HTML."""
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(html.escape(str(text), quote=False).split()))
+    return "\n".join(f"| {' | '.join(map(plain_markdown, line))} |" for line in lines)
