@@ -7,7 +7,7 @@ from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.encoding.released.encoder import ReleasedEncoder, load_released
+from ems_fast.encoding.released.load import load_released
 from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.evaluation import (
     EvalSet,
@@ -42,7 +42,6 @@ __all__ = [
     "InputError",
     "ModelConfig",
     "Moses",
-    "ReleasedEncoder",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
