@@ -8,7 +8,7 @@ from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.encoding.released.load import load_released
-from ems_fast.errors import BackendError, EmsError, InputError
+from ems_fast.errors import BackendError, EmsError, InputError, TrainingError
 from ems_fast.evaluation import (
     EvalSet,
     Evaluation,
@@ -45,6 +45,7 @@ __all__ = [
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
+    "TrainingError",
     "Tsv",
     "backends",
     "contrastive_loss",
