@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.encoding.released.encoder import ReleasedEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
@@ -60,7 +59,7 @@ def export(
         raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
-    notes = [_RELEASED_NOTE] if isinstance(model, ReleasedEncoder) else []
+    notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with _new_folder(Path(folder)) as path:
         if to == "ems-fast":
             write_model(model, path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from support.synthetic import pairs, write_text
 
 import ems_fast
+from ems_fast import errors
+from ems_fast.cli import doctor
 from ems_fast.cli.parser import main
 
 
@@ -98,6 +101,30 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     for backend in ems_fast.backends():
         assert backend.name in printed
     assert any(backend.active for backend in ems_fast.backends())
+
+
+def test_doctor_knows_every_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = set(metadata.metadata("ems-fast").get_all("Provides-Extra") or ())
+    assert set(doctor.EXTRAS) == declared - {"test", "lint"}
+    assert doctor.packages_of("export") == ["onnx", "onnxscript", "onnxruntime"]
+
+    def version(package: str) -> str:
+        if package == "jieba":
+            raise metadata.PackageNotFoundError(package)
+        return "1.2"
+
+    monkeypatch.setattr(doctor, "version", version)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "ONNX graphs: onnx 1.2, onnxscript 1.2, onnxruntime 1.2\n" in printed
+    assert "sacremoses 1.2, jieba missing; pip install 'ems-fast[released]'" in printed
+
+
+def test_every_error_is_public() -> None:
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert classes <= set(ems_fast.__all__)
 
 
 @pytest.mark.parametrize(
