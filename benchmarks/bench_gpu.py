@@ -12,7 +12,6 @@ nearest functions take one class per row instead of a bag of words; they take pa
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 import torch
 from baselines import contrastive as contrastive_baselines
 from baselines import losses as baselines
+from results import write_results
 from torch import Tensor
 
 from ems_fast import BackendError, BagOfWords, contrastive_loss, xtr_loss
@@ -211,9 +211,7 @@ def main() -> None:
                 {"subject": subject, "shape": shape, "products": str(dtype)[6:], "rows": rows}
             )
     if options.output:
-        document = {"device": name, "torch": torch.__version__, "results": results}
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_results(options.output, results, device)
 
 
 if __name__ == "__main__":

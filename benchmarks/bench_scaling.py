@@ -39,7 +39,8 @@ PREPARE = """
 import ems_fast, sys
 from pathlib import Path
 text, output = sys.argv[1:]
-ems_fast.prepare(sorted(Path(text).iterdir()), output, vocab_size=16000, progress=False)
+ems_fast.prepare(sorted(Path(text).iterdir()), output, vocab_size=16000, tokenizer_type="bpe",
+                 progress=False)
 """
 
 START = """

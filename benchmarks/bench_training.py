@@ -51,7 +51,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> BinaryCorpus:
     files = [CORPORA / "train" / f"{language}.tsv.zst" for language in ("de", "fr", "ja", "ru")]
     return prepare(
         files, tmp_path_factory.mktemp("corpus") / "corpus", languages="en-{stem}",
-        tags=["tat", "tatp"], progress=False,
+        tags=["tat", "tatp"], vocab_size=16_000, tokenizer_type="bpe", progress=False,
     )  # fmt: skip
 
 

@@ -6,9 +6,8 @@ namespace ems {
 
 template <typename Id>
 BagResult bag_of_words(std::int64_t* indptr, std::int64_t* indices, float* weights, const Id* ids,
-                       const std::int64_t* begins, const std::int64_t* lengths,
-                       std::int64_t stride, std::int64_t B, std::int64_t vocabulary,
-                       Weighting weighting) noexcept {
+                       const std::int64_t* begins, const std::int64_t* lengths, std::int64_t stride,
+                       std::int64_t B, std::int64_t vocabulary, Weighting weighting) noexcept {
   std::int64_t entries = 0;
   indptr[0] = 0;
   for (std::int64_t row = 0; row < B; ++row) {
@@ -38,9 +37,9 @@ BagResult bag_of_words(std::int64_t* indptr, std::int64_t* indices, float* weigh
   return {entries, -1, -1};
 }
 
-#define EMS_INSTANTIATE(Id)                                                                      \
-  template BagResult bag_of_words<Id>(std::int64_t*, std::int64_t*, float*, const Id*,           \
-                                      const std::int64_t*, const std::int64_t*, std::int64_t,    \
+#define EMS_INSTANTIATE(Id)                                                                   \
+  template BagResult bag_of_words<Id>(std::int64_t*, std::int64_t*, float*, const Id*,        \
+                                      const std::int64_t*, const std::int64_t*, std::int64_t, \
                                       std::int64_t, std::int64_t, Weighting) noexcept;
 EMS_INSTANTIATE(std::uint16_t)
 EMS_INSTANTIATE(std::uint32_t)

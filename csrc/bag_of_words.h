@@ -13,8 +13,8 @@ enum class Weighting : int {
 constexpr int weighting_count = 3;
 
 struct BagResult {
-  std::int64_t entries;   // K, or -1 if an id is out of range
-  std::int64_t bad_row;   // where that id is
+  std::int64_t entries;  // K, or -1 if an id is out of range
+  std::int64_t bad_row;  // where that id is
   std::int64_t bad_position;
 };
 
@@ -26,8 +26,7 @@ struct BagResult {
 // Id is uint16_t, uint32_t, int32_t or int64_t. Touches no Python object: callable without the GIL.
 template <typename Id>
 BagResult bag_of_words(std::int64_t* indptr, std::int64_t* indices, float* weights, const Id* ids,
-                       const std::int64_t* begins, const std::int64_t* lengths,
-                       std::int64_t stride, std::int64_t B, std::int64_t vocabulary,
-                       Weighting weighting) noexcept;
+                       const std::int64_t* begins, const std::int64_t* lengths, std::int64_t stride,
+                       std::int64_t B, std::int64_t vocabulary, Weighting weighting) noexcept;
 
 }  // namespace ems

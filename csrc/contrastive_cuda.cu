@@ -174,8 +174,8 @@ __global__ void finish_kernel(T* loss, const double* row_sum, const double* colu
   // Maxima first: where the positive is the maximum they cancel without error.
   const double above_row = (row_max ? row_max[i] : T(1)) - cosine;
   const double above_column = (column_max ? column_max[i] : T(1)) - cosine;
-  loss[i] = static_cast<T>(
-      (log(row_sum[i]) + log(column_sum[i]) + *k * (above_row + above_column)) / 2);
+  loss[i] =
+      static_cast<T>((log(row_sum[i]) + log(column_sum[i]) + *k * (above_row + above_column)) / 2);
 }
 
 template <typename T>
@@ -208,7 +208,8 @@ __global__ void gradient_kernel(T* gradient, const T* tile, const T* row_weight,
       if (mask(i, j))
         out = 0;
       else if (row_max)
-        out = row_weight[i] * exp((in - row_max[i]) * k) + of_column * exp((in - column_max[j]) * k);
+        out =
+            row_weight[i] * exp((in - row_max[i]) * k) + of_column * exp((in - column_max[j]) * k);
       else
         out = (kept ? in : exp(in * k - k)) * (row_weight[i] + of_column);
       gradient[r * place.stride + c] = j == i ? out - k * grad_loss[i] : out;
@@ -225,8 +226,7 @@ __global__ void normalise_backward_kernel(T* grad, double* dots, const T* unit,
   T* const g = grad + r * width;
   const T* const u = unit + r * width;
   double dot = 0;
-  for (int64_t e = threadIdx.x; e < width; e += warp_size)
-    dot += static_cast<double>(g[e]) * u[e];
+  for (int64_t e = threadIdx.x; e < width; e += warp_size) dot += static_cast<double>(g[e]) * u[e];
   dot = warp_sum(dot);
   if (threadIdx.x == 0) dots[r] = dot;
   const T inverse = inverse_norm[r];
@@ -315,18 +315,18 @@ void normalise_backward(T* grad, double* along, double* workspace, const T* unit
   launch(sum_kernel, 1u, dim3(warp_size, warp_size), queue, along, workspace, rows);
 }
 
-#define EMS_INSTANTIATE(T)                                                                       \
-  template void normalise<T>(T*, T*, const T*, int64_t, int64_t, double, Queue);                 \
-  template void accumulate<T>(double*, double*, T*, T*, T*, T*, T*, const double*, PairIds,      \
-                              TilePlace, bool, Queue);                                           \
-  template void finish<T>(T*, const double*, const double*, const T*, const T*, const double*,   \
-                          int64_t, Queue);                                                       \
-  template void weigh<T>(T*, T*, const double*, const double*, const T*, const double*, int64_t, \
-                         int64_t, Queue);                                                        \
-  template void gradient<T>(T*, const T*, const T*, const T*, const T*, const T*, const T*,      \
-                            const double*, PairIds, TilePlace, bool, Queue);                     \
-  template void normalise_backward<T>(T*, double*, double*, const T*, const T*, int64_t,         \
-                                      int64_t, double, Queue);
+#define EMS_INSTANTIATE(T)                                                                        \
+  template void normalise<T>(T*, T*, const T*, int64_t, int64_t, double, Queue);                  \
+  template void accumulate<T>(double*, double*, T*, T*, T*, T*, T*, const double*, PairIds,       \
+                              TilePlace, bool, Queue);                                            \
+  template void finish<T>(T*, const double*, const double*, const T*, const T*, const double*,    \
+                          int64_t, Queue);                                                        \
+  template void weigh<T>(T*, T*, const double*, const double*, const T*, const double*, int64_t,  \
+                         int64_t, Queue);                                                         \
+  template void gradient<T>(T*, const T*, const T*, const T*, const T*, const T*, const T*,       \
+                            const double*, PairIds, TilePlace, bool, Queue);                      \
+  template void normalise_backward<T>(T*, double*, double*, const T*, const T*, int64_t, int64_t, \
+                                      double, Queue);
 EMS_INSTANTIATE(float)
 EMS_INSTANTIATE(double)
 

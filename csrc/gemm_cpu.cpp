@@ -25,7 +25,8 @@ struct Blocks {
   std::int64_t M, panels, count;
 
   Blocks(std::int64_t M, int threads)
-      : M(M), panels((M + MR - 1) / MR),
+      : M(M),
+        panels((M + MR - 1) / MR),
         count(least(panels, round_up((panels + PANELS - 1) / PANELS, threads))) {}
   std::int64_t begin(std::int64_t block) const { return least(M, block * panels / count * MR); }
 };

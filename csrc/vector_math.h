@@ -86,9 +86,7 @@ EMS_INLINE double vexp(double x) {
 // bfloat16: the upper half of a float. An enumeration, since loops over a struct do not vectorise.
 enum class bfloat16 : std::uint16_t {};
 
-EMS_INLINE float widen(bfloat16 x) {
-  return bits_to_float(static_cast<std::uint32_t>(x) << 16);
-}
+EMS_INLINE float widen(bfloat16 x) { return bits_to_float(static_cast<std::uint32_t>(x) << 16); }
 EMS_INLINE float widen(float x) { return x; }
 EMS_INLINE double widen(double x) { return x; }
 

@@ -7,8 +7,8 @@ from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.encoding.released.encoder import ReleasedEncoder, load_released
-from ems_fast.errors import BackendError, EmsError, InputError
+from ems_fast.encoding.released.load import load_released
+from ems_fast.errors import BackendError, EmsError, InputError, TrainingError
 from ems_fast.evaluation import (
     EvalSet,
     Evaluation,
@@ -42,10 +42,10 @@ __all__ = [
     "InputError",
     "ModelConfig",
     "Moses",
-    "ReleasedEncoder",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
+    "TrainingError",
     "Tsv",
     "backends",
     "contrastive_loss",

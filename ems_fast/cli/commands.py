@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ems_fast.demo import run as demo_run
 from ems_fast.distributed.ranks import launched_ranks
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
+from ems_fast.files.streams import read_lines
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.report import write_report
 
@@ -27,10 +28,13 @@ def prepare(
     output: Path,
     languages: str | None,
     tags: list[str] | None,
+    valid_pairs: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
+    if valid_pairs is not None:
+        options["valid_pairs"] = valid_pairs
     corpus = ems_fast.prepare(
         corpora, output, languages=languages, tags=tags, progress=not quiet, **options
     )
@@ -51,10 +55,11 @@ def train(
     quiet: bool,
     languages: str | None,
     tags: list[str] | None,
-    valid_pairs: int,
+    valid_pairs: int | None,
     **options: Any,
 ) -> None:
     """Train a model on parallel text or on a prepared corpus."""
+    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
     single = corpora[0] if len(corpora) == 1 else corpora or None
     result = ems_fast.train(
         single,
@@ -65,7 +70,7 @@ def train(
         rank_timeout_minutes=rank_timeout_minutes,
         device=device,
         progress=not quiet,
-        prepare_options={"languages": languages, "tags": tags, "valid_pairs": valid_pairs},
+        prepare_options={name: value for name, value in preparing.items() if value is not None},
         **options,
     )
     if os.environ.get("RANK", "0") != "0":
@@ -154,8 +159,8 @@ def mine(
     """Find translations of each other in two files of sentences."""
     mined = ems_fast.mine(
         ems_fast.load(model, device=device),
-        list(read_lines(source)),
-        list(read_lines(target)),
+        _sentences(source),
+        _sentences(target),
         k=k,
         margin=margin,
         threshold=threshold,
@@ -176,7 +181,7 @@ def score(
     margin: Any,
 ) -> None:
     """Score how likely line i of one file translates line i of the other."""
-    sources, targets = list(read_lines(source)), list(read_lines(target))
+    sources, targets = _sentences(source), _sentences(target)
     if len(sources) != len(targets):
         raise InputError(f"{source} has {len(sources)} lines, but {target} has {len(targets)}")
     scores = ems_fast.score_pairs(
@@ -211,19 +216,6 @@ def demo(*, packages: Path | None, output: Path, minutes: float, seed: int) -> N
     demo_run.run(packages, output, minutes=minutes, seed=seed)
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file without their ends.
-
-    Raises:
-        InputError: the file is missing, or a line is not UTF-8.
-    """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}, line {number}: is not UTF-8 ({error.reason})") from error
+def _sentences(path: Path) -> list[str]:
+    """The lines of a file, as `encode_file` reads them."""
+    return [line for _, line in read_lines(path)]

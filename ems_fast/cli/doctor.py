@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import torch
@@ -11,7 +12,14 @@ import torch
 from ems_fast.ops import native
 from ems_fast.ops.backends import backends
 
-OPTIONAL_PACKAGES = {"tensorboard": "curves of a run"}
+# The extras of users; the others are for those who work on ems-fast itself.
+EXTRAS = {
+    "tensorboard": "curves of a run",
+    "mteb": "evaluation on the tasks of mteb",
+    "faiss": "mining beyond a million sentences",
+    "export": "ONNX graphs",
+    "released": "text for the authors' released checkpoint",
+}
 
 
 def openmp_libraries() -> list[str]:
@@ -59,14 +67,27 @@ def report() -> str:
             "  the kernels and torch use different ones and compete for the cores: import ems_fast "
             "or torch before other libraries that use OpenMP"
         )
-    lines += ["", "optional packages"]
-    for package, purpose in OPTIONAL_PACKAGES.items():
-        try:
-            state = version(package)
-        except PackageNotFoundError:
-            state = f"missing; pip install {package}"
-        lines.append(f"  {package:<14} {purpose}: {state}")
+    lines += ["", "extras"]
+    for extra, purpose in EXTRAS.items():
+        states = [_state(package) for package in packages_of(extra)]
+        hint = f"; pip install 'ems-fast[{extra}]'" if any(not ok for ok, _ in states) else ""
+        lines.append(f"  {extra:<14} {purpose}: {', '.join(text for _, text in states)}{hint}")
     return "\n".join(lines)
+
+
+def packages_of(extra: str) -> list[str]:
+    """The packages that an extra brings, as the installed ems-fast declares them."""
+    marked = re.compile(rf"""^([\w.-]+).*;.*extra == ["']{re.escape(extra)}["']""")
+    matches = map(marked.match, requires("ems-fast") or ())
+    return [match[1] for match in matches if match]
+
+
+def _state(package: str) -> tuple[bool, str]:
+    """Whether a package is installed, and what to say of it."""
+    try:
+        return True, f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return False, f"{package} missing"
 
 
 def _processor() -> str:

@@ -17,8 +17,9 @@ from ems_fast.evaluation import TASKS, Split
 from ems_fast.exporting import Target
 from ems_fast.mining.exact import INDEXES
 from ems_fast.mining.margin import MARGINS
-from ems_fast.model.config import PRESETS
+from ems_fast.model.config import DEFAULT_MODEL, PRESETS
 from ems_fast.runs.card import UNKNOWN_LICENCE
+from ems_fast.text.tokenizer_training import TokenizerType
 from ems_fast.training.options import option_fields
 
 EXIT_ERROR = 2
@@ -89,17 +90,20 @@ def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
         metavar="TAG",
         help="keep only TSV lines whose last column is one of these",
     )
-    parser.add_argument("--valid-pairs", type=int, metavar="N", default=500,
-                        help="pairs of each language pair to hold out")  # fmt: skip
+    parser.add_argument("--valid-pairs", type=int, metavar="N",
+                        help="pairs of each language pair to hold out (default: 500)")  # fmt: skip
 
 
 def _prepare(subparsers: Any) -> None:
     parser = _command(subparsers, "prepare", commands.prepare)
     _add_corpora(parser, "+")
     parser.add_argument("--output", required=True, type=Path, help="folder of the prepared corpus")
-    parser.add_argument("--vocab-size", type=int, default=PRESETS["mini"].vocab_size)
+    parser.add_argument("--vocab-size", type=int, default=PRESETS[DEFAULT_MODEL].vocab_size,
+                        help="pieces of the tokenizer")  # fmt: skip
+    parser.add_argument("--tokenizer-type", choices=get_args(TokenizerType), default="unigram",
+                        help="kind of tokenizer; bpe is trained faster")  # fmt: skip
     parser.add_argument("--tokenizer", type=Path, help="use this SentencePiece model")
-    parser.add_argument("--max-tokens", type=int, default=PRESETS["mini"].max_tokens,
+    parser.add_argument("--max-tokens", type=int, default=PRESETS[DEFAULT_MODEL].max_tokens,
                         help="drop pairs with a longer sentence")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -108,7 +112,8 @@ def _train(subparsers: Any) -> None:
     parser = _command(subparsers, "train", commands.train)
     _add_corpora(parser, "*")
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
-    parser.add_argument("--model", choices=sorted(PRESETS), default="mini", help="preset of sizes")
+    parser.add_argument("--model", choices=list(PRESETS), default=DEFAULT_MODEL,
+                        help=f"preset of sizes; default: {DEFAULT_MODEL}")  # fmt: skip
     parser.add_argument("--eval-sets", type=Path, help="folder of evaluation sets")
     resuming = parser.add_mutually_exclusive_group()
     resuming.add_argument("--resume", action="store_true", help="continue the run in --output")
@@ -121,7 +126,10 @@ def _train(subparsers: Any) -> None:
                         help="a rank that is silent for longer within a step is lost")  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, …; default: a GPU if there is one")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-    group = parser.add_argument_group("options of training")
+    group = parser.add_argument_group(
+        "options of training",
+        "A default is that of models with layers; the preset static brings its own.",
+    )
     for name, (_, option, kind) in option_fields().items():
         # SUPPRESS leaves out what was not given, so that --resume keeps the run's own value.
         settings: dict[str, Any] = {"default": argparse.SUPPRESS}
@@ -197,8 +205,8 @@ def _evaluate(subparsers: Any) -> None:
 
 
 def _add_two_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="text file, one sentence a line")
-    parser.add_argument("target", type=Path, help="text file, one sentence a line")
+    for side in ("source", "target"):
+        parser.add_argument(side, type=Path, help="one sentence a line; also .gz, .xz or .zst")
     parser.add_argument("output", type=Path, help="TSV file: source, target, score")
     _add_model(parser)
     _add_margin(parser)
@@ -240,5 +248,5 @@ def _demo(subparsers: Any) -> None:
     parser.add_argument(
         "--packages", type=Path, help="folder of the packages whose translations are the text"
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training")
+    parser.add_argument("--minutes", type=float, default=2.0, help="minutes of training")
     parser.add_argument("--seed", type=int, default=0)

@@ -4,13 +4,12 @@ from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.encoding.released import ReleasedEncoder, load_released
+from ems_fast.encoding.released.load import load_released
 
 __all__ = [
     "Embeddings",
     "EncodedFile",
     "EncodingWarning",
-    "ReleasedEncoder",
     "SentenceEncoder",
     "encode_file",
     "load",

@@ -120,7 +120,7 @@ def encode_file(
         EmsError: a worker process died.
     """
     source, output = Path(source), Path(output)
-    if not encoder.reads_raw_text:
+    if encoder.preprocessing is not None:
         raise InputError(
             "encoder: preprocesses text with a tool for its language, which a file does not tell; "
             "split the text first and load the checkpoint with preprocessing=None"

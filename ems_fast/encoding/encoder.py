@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +30,9 @@ CHUNK_SENTENCES = 32_768
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-
 OnOverlong = Literal["truncate", "error"]
-
+Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
+"""Sentences and their language to the text that the tokenizer gets."""
 
 _Tokens = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # ids, offsets
 
@@ -66,6 +65,8 @@ class SentenceEncoder:
         config: its sizes and languages.
         device: where it computes.
         dtype: what it computes in; None leaves the module's.
+        preprocessing: what `encode` does first: sentences and their language to the text that the
+            tokenizer gets. None: it takes them as they are, and knows nothing of their language.
     """
 
     def __init__(
@@ -75,14 +76,13 @@ class SentenceEncoder:
         config: ModelConfig,
         device: torch.device,
         dtype: torch.dtype | None = None,
+        preprocessing: Preprocessing | None = None,
     ):
         self.module = encoder.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
         self.config = config
         self.device = device
-
-    reads_raw_text = True
-    """Whether sentences are encoded as they are, with nothing known of their language."""
+        self.preprocessing = preprocessing
 
     @property
     def dimension(self) -> int:
@@ -99,30 +99,6 @@ class SentenceEncoder:
         """What it computes in; vectors are float32 whatever it is."""
         return self.module.tokens.weight.dtype
 
-    @overload
-    def encode(
-        self,
-        sentences: Sequence[str],
-        *,
-        batch_tokens: int = ...,
-        normalize: bool = ...,
-        on_overlong: OnOverlong = ...,
-        output: Literal["numpy"] = ...,
-        progress: bool | None = ...,
-    ) -> npt.NDArray[np.float32]: ...
-
-    @overload
-    def encode(
-        self,
-        sentences: Sequence[str],
-        *,
-        batch_tokens: int = ...,
-        normalize: bool = ...,
-        on_overlong: OnOverlong = ...,
-        output: Literal["torch"],
-        progress: bool | None = ...,
-    ) -> Tensor: ...
-
     def encode(
         self,
         sentences: Sequence[str],
@@ -130,9 +106,9 @@ class SentenceEncoder:
         batch_tokens: int = 4096,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
-        output: Literal["numpy", "torch"] = "numpy",
         progress: bool | None = None,
-    ) -> npt.NDArray[np.float32] | Tensor:
+        language: str | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Embed n sentences.
 
         Batches hold sentences of one or few lengths, so nothing is padded and a vector does not
@@ -147,22 +123,27 @@ class SentenceEncoder:
             on_overlong: of a sentence longer than the model reads, ``"truncate"`` takes the first
                 ``config.max_tokens`` tokens and counts it in an `EncodingWarning`; ``"error"``
                 raises.
-            output: ``"numpy"``, or ``"torch"`` for a tensor on the encoder's device.
             progress: show a progress bar; None shows one from 10,000 sentences on.
+            language: of the sentences, as an ISO 639 code, for an encoder with preprocessing.
 
         Returns:
             float32 [n, D], in the order of `sentences`.
 
         Raises:
             InputError: `sentences` is one string, or holds something that is no string; an
-                over-long sentence, if asked to; an unknown option.
+                over-long sentence, if asked to; an unknown option; a language that is given to an
+                encoder without preprocessing, or that preprocessing lacks, or lacks a tool for.
         """
         check_sentences("sentences", sentences, allow_empty=True)
-        if output not in ("numpy", "torch"):
-            raise InputError(f"output: got {output!r}, expected 'numpy' or 'torch'")
+        if self.preprocessing is not None:
+            sentences = self.preprocessing(sentences, language)
+            check_sentences("preprocessing", sentences, allow_empty=True)
+        elif language is not None:
+            raise InputError(
+                f"language: got {language!r}, but this encoder reads every language alike; omit it"
+            )
         n = len(sentences)
-        device = self.device if output == "torch" else torch.device("cpu")
-        vectors = torch.empty(n, self.dimension, dtype=torch.float32, device=device)
+        vectors = np.empty((n, self.dimension), dtype=np.float32)
         start = empty = truncated = 0
         show = n >= 10_000 if progress is None else progress
         with tqdm(total=n, unit="sentence", unit_scale=True, disable=not show) as bar:
@@ -174,12 +155,12 @@ class SentenceEncoder:
                 advance=bar.update,
             )
             for chunk in chunks:
-                vectors[start : start + len(chunk.vectors)] = chunk.vectors
+                vectors[start : start + len(chunk.vectors)] = chunk.vectors.cpu().numpy()
                 start += len(chunk.vectors)
                 empty += chunk.empty
                 truncated += chunk.truncated
         warn_of_odd_sentences(n, empty, truncated, self.config.max_tokens, stacklevel=3)
-        return vectors if output == "torch" else vectors.numpy()
+        return vectors
 
     def encode_chunks(
         self,
@@ -197,7 +178,7 @@ class SentenceEncoder:
         The tokens of a chunk are made while the chunk before it is in the model.
 
         Args:
-            chunks: lists of strings, not checked.
+            chunks: lists of strings, not checked and not preprocessed.
             batch_tokens: as in `encode`.
             normalize: as in `encode`.
             on_overlong: as in `encode`.
@@ -288,22 +269,30 @@ class SentenceEncoder:
     def __reduce__(self) -> tuple[Any, ...]:
         weights = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
         device = str(self.device)
-        return _rebuild, (type(self), self.config, self.tokenizer, weights, device, self.dtype)
+        return _rebuild, (
+            self.config,
+            self.tokenizer,
+            weights,
+            device,
+            self.dtype,
+            self.preprocessing,
+        )
 
 
 def _rebuild(
-    kind: type[SentenceEncoder],
     config: ModelConfig,
     tokenizer: Tokenizer,
     weights: dict[str, Tensor],
     device: str,
     dtype: torch.dtype,
-    *more: Any,
+    preprocessing: Preprocessing | None,
 ) -> SentenceEncoder:
-    """What unpickling calls; `more` are the arguments that a subclass adds."""
+    """What unpickling calls."""
     encoder = Encoder(config).to(dtype)
     encoder.load_state_dict(weights)
-    return kind(encoder, tokenizer, config, resolve_device(device), *more)
+    return SentenceEncoder(
+        encoder, tokenizer, config, resolve_device(device), preprocessing=preprocessing
+    )
 
 
 def warn_of_odd_sentences(

@@ -8,6 +8,7 @@ import torch
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
+from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
 from ems_fast.model.encoder import Encoder
 from ems_fast.runs.folder import RunFolder
@@ -50,10 +51,12 @@ def load(
         encoder.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"{folder.weights}: does not fit config.toml ({error})") from error
-    if folder.read_config().get("text", {}).get("preprocessing") == "released":
-        from ems_fast.encoding.released.encoder import (
-            ReleasedEncoder,  # which builds on this module
-        )
-
-        return ReleasedEncoder(encoder.to(resolved_dtype), tokenizer, config, resolved_device)
-    return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype)
+    preprocessing = folder.read_config().get("text", {}).get("preprocessing")
+    return SentenceEncoder(
+        encoder,
+        tokenizer,
+        config,
+        resolved_device,
+        resolved_dtype,
+        preprocess_released if preprocessing == "released" else None,
+    )

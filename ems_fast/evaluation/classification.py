@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
 from ems_fast.evaluation.probe import HIDDEN, Probes
+from ems_fast.evaluation.results import Results, Row
 from ems_fast.evaluation.sets import (
     Split,
     check_split,
@@ -24,7 +24,7 @@ from ems_fast.evaluation.sets import (
     label_languages,
     read_lines,
 )
-from ems_fast.evaluation.table import Table, percent
+from ems_fast.evaluation.table import percent
 from ems_fast.text.languages import normalize_language
 
 EXPECTED = "deu_Latn/train.tsv, dev.tsv and test.tsv with columns 'category' and 'text'"
@@ -32,7 +32,7 @@ _LANGUAGE_FOLDER = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?\Z")
 
 
 @dataclass(frozen=True)
-class ClassificationRow:
+class ClassificationRow(Row):
     """The result on one language, or the average over a collection's.
 
     Attributes:
@@ -42,7 +42,6 @@ class ClassificationRow:
         accuracies: from 0 to 1, one for each repetition of the training.
     """
 
-    name: str
     language: str
     n: int
     accuracies: tuple[float, ...]
@@ -59,8 +58,8 @@ class ClassificationRow:
 
 
 @dataclass(frozen=True)
-class ClassificationEvaluation:
-    """Results of `evaluate_classification`.
+class ClassificationEvaluation(Results[ClassificationRow]):
+    """Results of `evaluate_classification`; averages leave out the language trained on.
 
     Attributes:
         rows: one for each language, the one trained on included.
@@ -70,7 +69,6 @@ class ClassificationEvaluation:
         split: what was tested on.
     """
 
-    rows: tuple[ClassificationRow, ...]
     source_language: str
     seed: int
     epochs: int
@@ -79,43 +77,13 @@ class ClassificationEvaluation:
     @property
     def mean(self) -> float:
         """The mean accuracy over the languages that were not trained on."""
-        return fmean(row.accuracy for row in self._zero_shot() or self.rows)
+        return fmean(row.accuracy for row in self._averaged() or self.rows)
 
-    def averages(self) -> tuple[ClassificationRow, ...]:
-        """The mean over the languages of each collection that were not trained on; `n` sums."""
-        rows: dict[str, list[ClassificationRow]] = {}
-        for row in self._zero_shot():
-            rows.setdefault(row.name, []).append(row)
-        return tuple(
-            ClassificationRow(
-                name,
-                "",
-                sum(row.n for row in group),
-                tuple(map(fmean, zip(*(row.accuracies for row in group), strict=True))),
-            )
-            for name, group in rows.items()
-        )
-
-    def to_table(self) -> str:
-        """Aligned text for a terminal, accuracies in percent."""
-        return self._table().to_text()
-
-    def to_markdown(self) -> str:
-        """A Markdown table, accuracies in percent."""
-        return self._table().to_markdown()
-
-    def to_json(self) -> str:
-        """A JSON object with the fields, and the averages."""
-        averages = [asdict(row) for row in self.averages()]
-        return json.dumps(asdict(self) | {"averages": averages}, ensure_ascii=False, indent=2)
-
-    def _zero_shot(self) -> list[ClassificationRow]:
+    def _averaged(self) -> list[ClassificationRow]:
         return [row for row in self.rows if row.language != self.source_language]
 
-    def _table(self) -> Table:
-        header = ("set", "trained-tested", "sentences", "accuracy %", "spread %")
-        rows, averages = (list(map(self._cells, part)) for part in (self.rows, self.averages()))
-        return Table(header, rows, averages, labels=2)
+    def _header(self) -> tuple[str, ...]:
+        return ("set", "trained-tested", "sentences", "accuracy %", "spread %")
 
     def _cells(self, row: ClassificationRow) -> tuple[str, ...]:
         tested = f"{self.source_language}-{row.language}" if row.language else "zero-shot average"

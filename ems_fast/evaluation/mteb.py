@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,8 +25,8 @@ class MtebEncoder:
     Args:
         encoder: from `ems_fast.load`.
         name: of the form ``organisation/model``; mteb files its results under it.
-        revision: tells models of the same name apart in mteb's cache of results; None takes a
-            digest of the weights.
+        revision: tells models of the same name apart in mteb's cache of results; None takes the
+            start of `SentenceEncoder.fingerprint`.
 
     Raises:
         BackendError: mteb is not installed.
@@ -53,7 +52,7 @@ class MtebEncoder:
         self.mteb_model_meta: Any = ModelMeta.create_empty(
             {
                 "name": name,
-                "revision": revision or _digest(parameters),
+                "revision": revision or encoder.fingerprint()[:16],
                 "n_parameters": sum(tensor.numel() for tensor in parameters.values()),
                 "max_tokens": encoder.config.max_tokens,
                 "embed_dim": encoder.dimension,
@@ -100,12 +99,3 @@ class MtebEncoder:
 def _unit_rows(vectors: Vectors) -> Tensor:
     rows = torch.as_tensor(vectors).float()
     return torch.nn.functional.normalize(rows.reshape(-1, rows.shape[-1]), dim=1)
-
-
-def _digest(parameters: Mapping[str, Tensor]) -> str:
-    """A name for weights that differs where they differ."""
-    digest = hashlib.sha256()
-    for name in sorted(parameters):
-        digest.update(name.encode())
-        digest.update(parameters[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

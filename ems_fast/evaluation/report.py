@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -15,14 +15,15 @@ from tqdm import tqdm
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.evaluation.bitext import cross_fitted_f1
+from ems_fast.evaluation.results import Results, Row
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
-from ems_fast.evaluation.table import Table, percent
+from ems_fast.evaluation.table import percent
 from ems_fast.mining.margin import Margin, check_margin
 
 
 @dataclass(frozen=True)
-class EvaluationRow:
+class EvaluationRow(Row):
     """The result on one set, or the average over a collection's sets.
 
     Attributes:
@@ -36,7 +37,6 @@ class EvaluationRow:
         bitext_f1: F1 of mining as `cross_fitted_f1` defines it, from 0 to 1; None if not asked for.
     """
 
-    name: str
     source_lang: str
     target_lang: str
     n: int
@@ -49,7 +49,7 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Results[EvaluationRow]):
     """Results of `evaluate`.
 
     Attributes:
@@ -58,7 +58,6 @@ class Evaluation:
         k: the neighbourhood that xsim asked for.
     """
 
-    rows: tuple[EvaluationRow, ...]
     margin: Margin = "ratio"
     k: int = 4
 
@@ -66,32 +65,6 @@ class Evaluation:
     def mean(self) -> float:
         """The mean accuracy over all sets, each counted once."""
         return fmean(row.mean for row in self.rows)
-
-    def averages(self) -> tuple[EvaluationRow, ...]:
-        """The unweighted mean over the sets of each collection; `n` is the sum."""
-        names = dict.fromkeys(row.name for row in self.rows)
-        return tuple(_average(name, [r for r in self.rows if r.name == name]) for name in names)
-
-    def to_table(self) -> str:
-        """Aligned text for a terminal, accuracies and error rates in percent."""
-        return self._table().to_text()
-
-    def to_markdown(self) -> str:
-        """A Markdown table, accuracies and error rates in percent."""
-        return self._table().to_markdown()
-
-    def to_json(self) -> str:
-        """A JSON object that `from_json` reads back."""
-        return json.dumps(
-            {
-                "margin": self.margin,
-                "k": self.k,
-                "rows": [asdict(row) for row in self.rows],
-                "averages": [asdict(row) for row in self.averages()],
-            },
-            ensure_ascii=False,
-            indent=2,
-        )
 
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
@@ -109,16 +82,16 @@ class Evaluation:
                 f"evaluation: not the JSON that Evaluation.to_json writes ({error})"
             ) from error
 
-    def _table(self) -> Table:
-        columns = _HEADER if self._has_bitext else _HEADER[:-1]
-        rows, averages = (
-            [_cells(row)[: len(columns)] for row in part] for part in (self.rows, self.averages())
-        )
-        return Table(columns, rows, averages, labels=2)
+    def _header(self) -> tuple[str, ...]:
+        mined = any(row.bitext_f1 is not None for row in self.rows)
+        return _HEADER if mined else _HEADER[:-1]
 
-    @property
-    def _has_bitext(self) -> bool:
-        return any(row.bitext_f1 is not None for row in self.rows)
+    def _cells(self, row: EvaluationRow) -> tuple[str, ...]:
+        languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
+        figures = (row.forward, row.backward, row.mean, row.xsim_error, row.xsim_error_back)
+        f1 = "" if row.bitext_f1 is None else percent(row.bitext_f1)
+        cells = (row.name, languages, str(row.n), *map(percent, figures), f1)
+        return cells[: len(self._header())]
 
 
 def evaluate(
@@ -211,26 +184,3 @@ _HEADER = (
     "set", "languages", "pairs", "forward %", "backward %", "mean %",
     "xsim error %", "xsim error back %", "mining F1 %",
 )  # fmt: skip
-
-
-def _cells(row: EvaluationRow) -> tuple[str, ...]:
-    languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
-    figures = (row.forward, row.backward, row.mean, row.xsim_error, row.xsim_error_back)
-    f1 = "" if row.bitext_f1 is None else percent(row.bitext_f1)
-    return (row.name, languages, str(row.n), *map(percent, figures), f1)
-
-
-def _average(name: str, rows: Sequence[EvaluationRow]) -> EvaluationRow:
-    f1 = [row.bitext_f1 for row in rows if row.bitext_f1 is not None]
-    return EvaluationRow(
-        name=name,
-        source_lang="",
-        target_lang="",
-        n=sum(row.n for row in rows),
-        forward=fmean(row.forward for row in rows),
-        backward=fmean(row.backward for row in rows),
-        mean=fmean(row.mean for row in rows),
-        xsim_error=fmean(row.xsim_error for row in rows),
-        xsim_error_back=fmean(row.xsim_error_back for row in rows),
-        bitext_f1=fmean(f1) if f1 else None,
-    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
+from ems_fast.evaluation.results import Results, Row
 from ems_fast.evaluation.sets import (
     Split,
     check_split,
@@ -26,7 +26,7 @@ from ems_fast.evaluation.sets import (
     label_languages,
     read_lines,
 )
-from ems_fast.evaluation.table import Table, percent
+from ems_fast.evaluation.table import percent
 from ems_fast.mining.pairs import pair_cosines
 
 EXPECTED = "stsb-de-dev.csv and stsb-de-test.csv with columns sentence, sentence, score"
@@ -34,7 +34,7 @@ _FILE = re.compile(r"(?P<name>.+)-(?P<code>[a-z]{2,3})-(?P<split>dev|test)\.csv\
 
 
 @dataclass(frozen=True)
-class StsRow:
+class StsRow(Row):
     """The result on one language, or the average over a collection's.
 
     Attributes:
@@ -44,14 +44,13 @@ class StsRow:
         spearman: rank correlation of cosines and given scores, from -1 to 1.
     """
 
-    name: str
     language: str
     n: int
     spearman: float
 
 
 @dataclass(frozen=True)
-class StsEvaluation:
+class StsEvaluation(Results[StsRow]):
     """Results of `evaluate_sts`.
 
     Attributes:
@@ -59,7 +58,6 @@ class StsEvaluation:
         split: what was tested on.
     """
 
-    rows: tuple[StsRow, ...]
     split: Split
 
     @property
@@ -67,39 +65,11 @@ class StsEvaluation:
         """The mean correlation over all rows, each counted once."""
         return fmean(row.spearman for row in self.rows)
 
-    def averages(self) -> tuple[StsRow, ...]:
-        """The unweighted mean over the languages of each collection; `n` is the sum."""
-        groups: dict[str, list[StsRow]] = {}
-        for row in self.rows:
-            groups.setdefault(row.name, []).append(row)
-        return tuple(
-            StsRow(name, "", sum(row.n for row in group), fmean(row.spearman for row in group))
-            for name, group in groups.items()
-        )
+    def _header(self) -> tuple[str, ...]:
+        return ("set", "language", "pairs", "Spearman x 100")
 
-    def to_table(self) -> str:
-        """Aligned text for a terminal, correlations times 100."""
-        return self._table().to_text()
-
-    def to_markdown(self) -> str:
-        """A Markdown table, correlations times 100."""
-        return self._table().to_markdown()
-
-    def to_json(self) -> str:
-        """A JSON object with the fields, and the averages."""
-        averages = [asdict(row) for row in self.averages()]
-        return json.dumps(asdict(self) | {"averages": averages}, ensure_ascii=False, indent=2)
-
-    def _table(self) -> Table:
-        header = ("set", "language", "pairs", "Spearman x 100")
-        rows, averages = (
-            [
-                (row.name, row.language or "average", str(row.n), percent(row.spearman))
-                for row in part
-            ]
-            for part in (self.rows, self.averages())
-        )
-        return Table(header, rows, averages, labels=2)
+    def _cells(self, row: StsRow) -> tuple[str, ...]:
+        return (row.name, row.language or "average", str(row.n), percent(row.spearman))
 
 
 def evaluate_sts(

@@ -6,13 +6,14 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ems_fast.encoding.protocol import Encodes
 from ems_fast.errors import InputError
 from ems_fast.evaluation import classification, sets, sts
 from ems_fast.evaluation.classification import ClassificationEvaluation, evaluate_classification
 from ems_fast.evaluation.report import Evaluation, evaluate
+from ems_fast.evaluation.results import Results
 from ems_fast.evaluation.sets import Split, check_split, read_eval_sets
 from ems_fast.evaluation.sts import StsEvaluation, evaluate_sts
 from ems_fast.mining.margin import Margin
@@ -56,10 +57,8 @@ class SuiteEvaluation:
             indent=2,
         )
 
-    def _parts(
-        self,
-    ) -> list[tuple[Task, str, Evaluation | ClassificationEvaluation | StsEvaluation]]:
-        parts: dict[Task, Evaluation | ClassificationEvaluation | StsEvaluation | None] = {
+    def _parts(self) -> list[tuple[Task, str, Results[Any]]]:
+        parts: dict[Task, Results[Any] | None] = {
             "retrieval": self.retrieval,
             "classification": self.classification,
             "sts": self.sts,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ems_fast.text.markdown import plain_markdown
+
 Cells = Sequence[str]
 
 
@@ -41,8 +43,12 @@ class Table:
 
     def to_markdown(self) -> str:
         """A Markdown table, averages in bold."""
-        bold = [[f"**{cell}**" if cell else cell for cell in line] for line in self.averages]
-        text = [f"| {' | '.join(line)} |" for line in (self.header, *self.rows, *bold)]
+        header, rows, averages = (
+            [[plain_markdown(cell) for cell in line] for line in part]
+            for part in ([self.header], self.rows, self.averages)
+        )
+        bold = [[f"**{cell}**" if cell else cell for cell in line] for line in averages]
+        text = [f"| {' | '.join(line)} |" for line in (*header, *rows, *bold)]
         rule = "|".join("---" if c < self.labels else "---:" for c in range(len(self.header)))
         return "\n".join([text[0], f"|{rule}|", *text[1:]])
 

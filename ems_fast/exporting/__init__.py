@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.encoding.released.encoder import ReleasedEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
@@ -37,11 +36,11 @@ def export(
     Args:
         encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
         folder: where to write; new or empty.
-        to: ``"sentence-transformers"``, a stock BERT with mean pooling for
-            ``SentenceTransformer(folder)``; ``"onnx"``, a graph from ``input_ids`` and
-            ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32 [B, D], with a
-            ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what `ems_fast.load` reads,
-            without what training needs.
+        to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
+            pooling, or of a token table a stock `StaticEmbedding`; ``"onnx"``, a graph from
+            ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
+            [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
+            `ems_fast.load` reads, without what training needs.
         int8: quantise an ONNX graph's weights to 8 bits.
         licence: of the model, for the card.
 
@@ -60,7 +59,7 @@ def export(
         raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
-    notes = [_RELEASED_NOTE] if isinstance(model, ReleasedEncoder) else []
+    notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with _new_folder(Path(folder)) as path:
         if to == "ems-fast":
             write_model(model, path)

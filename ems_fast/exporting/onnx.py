@@ -70,6 +70,8 @@ class PaddedEncoder(nn.Module):
         """
         B, T = input_ids.shape
         kept = attention_mask.to(torch.float32)
+        if not self.encoder.layers:
+            return self._mean(self.encoder.tokens(input_ids), kept)
         bias = ((1.0 - kept) * -1e9)[:, None, None, :]  # (B, 1, 1, T)
         positions = self.encoder.positions.weight[1 : T + 1]
         x = self.encoder.norm(self.encoder.tokens(input_ids) + positions)
@@ -81,6 +83,10 @@ class PaddedEncoder(nn.Module):
             attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, -1)
             x = layer.attention_norm(x + layer.attention.out(attended))
             x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
+        return self._mean(x, kept)
+
+    @staticmethod
+    def _mean(x: Tensor, kept: Tensor) -> Tensor:
         kept = kept[:, :, None]
         mean: Tensor = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
         return mean

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ems_fast.encoding.encoder import SentenceEncoder
-from ems_fast.encoding.released.encoder import ReleasedEncoder
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
 from ems_fast.runs.folder import RunFolder, model_section
@@ -18,7 +17,7 @@ def write_model(encoder: SentenceEncoder, path: Path) -> None:
         InputError: the encoder's preprocessing is a function of the caller's, which no file holds.
     """
     sections = {"model": model_section(encoder.config)}
-    if isinstance(encoder, ReleasedEncoder):
+    if encoder.preprocessing is not None:
         if encoder.preprocessing is not preprocess_released:
             raise InputError(
                 "encoder: its preprocessing is a function, which cannot be saved; load it with "

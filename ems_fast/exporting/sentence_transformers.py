@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from ems_fast.encoding.encoder import SentenceEncoder
@@ -25,9 +26,41 @@ NOTES = [
     "empty one gets the zero vector.",
 ]
 
+_LIBRARY = {"similarity_fn_name": "cosine", "prompts": {}}
+
 
 def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
-    """Write weights, configuration and tokenizer; only this library's own dependencies are used."""
+    """Write weights, configuration and tokenizer; only this library's own dependencies are used.
+
+    A token table becomes a stock `StaticEmbedding`, a model with layers a BERT with mean pooling.
+    """
+    if encoder.config.is_table:
+        _write_static(encoder, folder)
+    else:
+        _write_bert(encoder, folder)
+
+
+def _write_static(encoder: SentenceEncoder, folder: Path) -> None:
+    tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
+    modules = "sentence_transformers.models.StaticEmbedding"
+    _write_json(
+        folder,
+        {
+            "tokenizer.json": tokenizer,
+            "modules.json": [{"idx": 0, "name": "0", "path": "", "type": modules}],
+            "config_sentence_transformers.json": _LIBRARY,
+        },
+    )
+    table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
+    save_file({"embedding.weight": table}, folder / "model.safetensors")
+
+
+def _write_json(folder: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_bert(encoder: SentenceEncoder, folder: Path) -> None:
     config, tokenizer = encoder.config, encoder.tokenizer
     files: dict[str, Any] = {
         "config.json": bert_config(config),
@@ -62,7 +95,7 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
             "max_seq_length": config.max_tokens,
             "do_lower_case": False,  # the tokenizer's rules decide
         },
-        "config_sentence_transformers.json": {"similarity_fn_name": "cosine", "prompts": {}},
+        "config_sentence_transformers.json": _LIBRARY,
         "1_Pooling/config.json": {
             "word_embedding_dimension": config.width,
             "pooling_mode_cls_token": False,
@@ -72,7 +105,6 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
         },
     }
     (folder / "1_Pooling").mkdir()
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    _write_json(folder, files)
     state = bert_state(encoder.module, config)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

@@ -107,8 +107,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file without their ends (LF or CRLF), numbered from 1.
+
+    Compressed files are read by their extension; a byte-order mark is no part of the first line.
 
     Raises:
         InputError: naming file and line, where bytes are not UTF-8 or a line has over 16 MiB.
@@ -120,10 +122,10 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
             if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
                 raise InputError(
                     f"{path}, line {number}: has more than {MAX_LINE_BYTES:,} bytes; expected "
-                    f"one sentence pair a line"
+                    "one sentence or pair a line"
                 )
             try:
-                line = raw.decode(encoding)
+                line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{path}, line {number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at "

@@ -70,7 +70,7 @@ def nearest(
         device: where the products are computed.
         names: what messages call the two.
         index: ``"exact"`` compares all with all; ``"faiss"`` searches an approximate index, as
-            `ems_fast.approximate.nearest_faiss` describes it, on the CPU.
+            `ems_fast.mining.faiss.nearest_faiss` describes it, on the CPU.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; k out of range; an

@@ -134,7 +134,7 @@ def mine(
         device: where the search computes its products.
         index: ``"exact"`` compares all sentences with all; ``"faiss"`` (an extra) finds most of
             the neighbours, for collections beyond a million, as
-            `ems_fast.approximate.nearest_faiss` describes.
+            `ems_fast.mining.faiss.nearest_faiss` describes.
 
     Raises:
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.

@@ -12,15 +12,20 @@ from ems_fast.errors import InputError
 class ModelConfig:
     """Sizes of an EMS model; the defaults are the preset ``mini``.
 
+    Without layers the model is a table of token vectors, and a sentence's embedding their mean:
+    `heads`, `ffn_width` and `dropout` mean nothing then, and positions do not count.
+
     Attributes:
         vocab_size: V.
         languages: codes, in the order of the rows of the language embedding.
-        layers: L, Transformer layers.
+        layers: L, Transformer layers; 0 for a token table.
         width: D, the width of the encoder and of a sentence embedding.
         heads: attention heads; divides `width`.
         ffn_width: width of the feed-forward layers.
         language_width: G, width of a language embedding.
-        projection_width: E, width of the contrastive projection.
+        projection_width: E, width of the contrastive projection; 0 for none: then the contrastive
+            loss compares the embeddings themselves, as they are compared in use.
+        reconstruction: the model has the head and output embedding that XTR trains.
         max_tokens: longest sentence; longer ones are truncated.
         dropout: in embeddings, attention and hidden layers; the heads have none.
         tied: the output embedding is the input embedding, and the XTR head maps to `width`.
@@ -34,23 +39,31 @@ class ModelConfig:
     ffn_width: int = 1024
     language_width: int = 64
     projection_width: int = 128
+    reconstruction: bool = True
     max_tokens: int = 120
     dropout: float = 0.0
     tied: bool = False
 
     def __post_init__(self) -> None:
         for name in (
-            "vocab_size", "layers", "width", "heads", "ffn_width", "language_width",
-            "projection_width", "max_tokens",
+            "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if self.width % self.heads:
+        for name in ("layers", "projection_width"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 0")
+        if self.layers and self.width % self.heads:
             raise InputError(
                 f"heads: {self.heads} does not divide width {self.width}; choose a divisor"
             )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+
+    @property
+    def is_table(self) -> bool:
+        """True of a token table, a model without layers."""
+        return self.layers == 0
 
     @property
     def head_width(self) -> int:
@@ -59,6 +72,9 @@ class ModelConfig:
 
 
 PRESETS: dict[str, ModelConfig] = {
+    "static": ModelConfig(
+        vocab_size=64_000, layers=0, width=256, projection_width=0, reconstruction=False
+    ),
     "mini": ModelConfig(),
     "small": ModelConfig(
         vocab_size=32_000, layers=6, width=384, heads=6, ffn_width=1536, dropout=0.1
@@ -71,6 +87,10 @@ PRESETS: dict[str, ModelConfig] = {
 }  # fmt: skip
 
 
+DEFAULT_MODEL = "static"
+"""The preset that is trained where none is named: the best for minutes on a CPU."""
+
+
 def preset(name: str, **changes: Any) -> ModelConfig:
     """The preset `name` with some fields changed.
 
@@ -80,3 +100,11 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     if name not in PRESETS:
         raise InputError(f"model: got {name!r}, expected one of {', '.join(map(repr, PRESETS))}")
     return replace(PRESETS[name], **changes)
+
+
+def preset_name(config: ModelConfig) -> str:
+    """The preset whose sizes these are, whatever the vocabulary and languages; else ``custom``."""
+    for name, sizes in PRESETS.items():
+        if replace(config, vocab_size=sizes.vocab_size, languages=sizes.languages) == sizes:
+            return name
+    return "custom"

@@ -10,6 +10,8 @@ from ems_fast.model.encoder import Encoder
 from ems_fast.model.heads import ContrastiveHead, XTRHead
 
 INIT_STD = 0.02
+# Of a token table, whose first steps would drown smaller rows: docs/tuning.md.
+TABLE_INIT_STD = 0.05
 
 
 class EMSModel(nn.Module):
@@ -19,14 +21,20 @@ class EMSModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.xtr_head = XTRHead(config)
-        self.contrastive_head = ContrastiveHead(config)
-        if config.tied:
-            self.output = self.encoder.tokens.weight
-        else:
-            self.output = nn.Parameter(torch.empty(config.vocab_size, config.head_width))
+        self.contrastive_head = (
+            ContrastiveHead(config) if config.projection_width else nn.Identity()
+        )
+        if config.reconstruction:
+            self.xtr_head = XTRHead(config)
+            if config.tied:
+                self.output = self.encoder.tokens.weight
+            else:
+                self.output = nn.Parameter(torch.empty(config.vocab_size, config.head_width))
         self.apply(_initialise)
-        if not config.tied:
+        if config.is_table:
+            with torch.no_grad():
+                self.encoder.tokens.weight.mul_(TABLE_INIT_STD / INIT_STD)
+        if config.reconstruction and not config.tied:
             nn.init.normal_(self.output, std=INIT_STD)
 
 

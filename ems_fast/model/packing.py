@@ -36,6 +36,11 @@ class Packed:
         """B."""
         return self.order.numel()
 
+    def lengths(self) -> Tensor:
+        """Tokens of every packed sentence, int64 [B], on the sentences' device."""
+        counts, lengths = torch.tensor(self.groups, dtype=torch.int64).reshape(-1, 2).unbind(1)
+        return lengths.repeat_interleave(counts).to(self.ids.device, non_blocking=True)
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
         """The same sentences on `device`."""
         return Packed(

@@ -15,6 +15,7 @@ from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
 from ems_fast.model.config import ModelConfig
 from ems_fast.runs.folder import RunFolder
+from ems_fast.text.markdown import plain_markdown
 
 CARD = "README.md"
 UNKNOWN_LICENCE = "unknown: depends on your corpus"
@@ -66,14 +67,14 @@ def model_card(
         use: Markdown that shows how; ``{width}`` stands for the width of a vector.
         notes: further limits, one a line.
     """
-    languages = ", ".join(config.languages) or "not recorded"
+    languages = ", ".join(map(plain_markdown, config.languages)) or "not recorded"
     parts = [
         _front_matter(config, licence, library),
-        f"# {run.path.resolve().name if run else 'EMS sentence encoder'}",
+        f"# {plain_markdown(run.path.resolve().name) if run else 'EMS sentence encoder'}",
         f"Sentence embeddings of {config.width} dimensions, made by one encoder for all languages "
         "([EMS](https://arxiv.org/abs/2205.15744)): translations get similar vectors, to be "
         "compared by cosine. Trained with ems-fast.",
-        f"**Languages**: {languages}.\n\n**Licence**: {licence}.",
+        f"**Languages**: {languages}.\n\n**Licence**: {plain_markdown(licence)}.",
         "## Use",
         use.replace("{width}", str(config.width)),
         "## Training data",
@@ -175,4 +176,4 @@ def _percent(value: float) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(plain_markdown, line))} |" for line in lines)

@@ -16,13 +16,14 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet, read_eval_sets
-from ems_fast.model.config import PRESETS, ModelConfig, preset
+from ems_fast.model.config import DEFAULT_MODEL, ModelConfig, preset, preset_name
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.card import write_model_card
 from ems_fast.runs.folder import RunFolder, model_section
 from ems_fast.training.batches import require_enough_pairs
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
+from ems_fast.training.recommended import recommended_options, recommended_tokenizer
 from ems_fast.training.trainer import Trainer
 from ems_fast.training.validation import Validator
 
@@ -55,7 +56,7 @@ def train(
     corpora: str | Path | Any | Sequence[str | Path | Any] | None,
     output_dir: str | Path,
     *,
-    model: str | ModelConfig = "mini",
+    model: str | ModelConfig = DEFAULT_MODEL,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
     resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
@@ -73,8 +74,8 @@ def train(
             are prepared into the run's folder; or a folder that `ems_fast.prepare` made. May be
             None when resuming.
         output_dir: the run's folder; new or empty unless `resume`.
-        model: a preset (``mini``, ``small``, ``ems``) or a `ModelConfig`; its vocabulary size is
-            taken from the corpus's tokenizer and its languages from the corpus.
+        model: a preset (``static``, ``mini``, ``small``, ``ems``) or a `ModelConfig`; its
+            vocabulary size is taken from the corpus's tokenizer and its languages from the corpus.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
@@ -85,9 +86,11 @@ def train(
         progress: show a bar and the scores.
         rank_timeout_minutes: a rank that is silent for longer within a step is taken for lost, and
             the others stop.
-        prepare_options: passed to `ems_fast.prepare` when `corpora` are files.
+        prepare_options: passed to `ems_fast.prepare` when `corpora` are files; an error when there
+            is nothing to prepare.
         **options: fields of `TrainOptions`' groups, for example ``max_minutes=20`` or
-            ``batch_pairs=512``. When resuming, they replace the run's own.
+            ``batch_pairs=512``; what is not given is what `recommended_options` says of the model,
+            else the field's default. When resuming, they replace the run's own.
 
     Returns:
         What the run ended with; ``result.encoder`` is the best encoder.
@@ -99,76 +102,119 @@ def train(
     """
     folder = RunFolder(output_dir)
     with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:
-        going_on = _goes_on(resume, folder, ranks)
-        if going_on:
-            document = folder.read_config()
-            chosen = split_options(options, TrainOptions.from_sections(document))
-            if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
-                before = document["data"].get("ranks", ranks.world)
-                batches = chosen.batches.for_ranks(ranks.world, before)
-                chosen = replace(chosen, batches=batches)
-            config = folder.read_model_config()
-            # A corpus inside the run's folder is named from there: the folder can be moved.
-            corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
-        else:
-            chosen = split_options(options)
-            base = preset(model) if isinstance(model, str) else model
-            if ranks.main:
-                folder.require_new(
-                    keep_corpus=resume == "auto" or _is_corpus(corpora, folder.corpus),
-                    interrupted=resume == "auto",
-                )
-            _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
-            if resume == "auto" and (folder.corpus / MANIFEST).is_file():
-                corpora = folder.corpus  # of this call, killed when it had prepared it
-            corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options or {})
-            config = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
-            if config.max_tokens < corpus.max_tokens:
+        if _goes_on(resume, folder, ranks):
+            if prepare_options and resume != "auto":
                 raise InputError(
-                    f"model: reads {config.max_tokens} tokens, but the corpus has sentences of up "
-                    f"to {corpus.max_tokens}; prepare it with max_tokens={config.max_tokens}"
+                    f"prepare_options: got {prepare_options!r}, but a run is resumed with the "
+                    "corpus it was begun with; leave them out"
                 )
-        sets = _eval_sets(eval_sets, corpus.languages)
-        require_enough_pairs(corpus, chosen.batches, ranks)
-        torch.manual_seed(chosen.batches.seed)
-        ems = EMSModel(config).to(ranks.device)
-        show = progress and ranks.main
-        folder.create()
-        console = Console(show, folder.path / "tensorboard" if ranks.main else None)
-        trainer = Trainer(
-            folder, corpus, ems, chosen, ranks,
-            Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
-        )  # fmt: skip
-        if going_on:
-            trainer.restore()
-        if ranks.main:
-            folder.write_tokenizer(corpus.tokenizer.model)
-            folder.write_config(
-                {
-                    "model": model_section(config),
-                    **chosen.sections(),
-                    "data": {
-                        "corpus": _corpus_name(corpus, folder),
-                        "pairs": corpus.num_pairs,
-                        "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
-                        "ranks": ranks.world,
-                        "tokenizer_sha256": corpus.tokenizer_sha256,
-                    },
-                }
-            )
-        console.say(_summary(config, ems, corpus, trainer, ranks))
-        state = trainer.run()
-        if ranks.main:
-            write_model_card(folder)
-        metrics = {
-            "steps": state.step,
-            "skipped": state.skipped.total,
-            "pairs": state.pairs,
-            "minutes": state.seconds / 60,
-            "best": state.best,
-            "accuracy": trainer.validator.last.averages(),
-        }
-        return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
+            plan = _resume(folder, ranks, options)
+        else:
+            base = preset(model) if isinstance(model, str) else model
+            _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            plan = _begin(
+                corpora, folder, base, ranks, options, prepare_options or {},
+                restarted=resume == "auto", progress=progress,
+            )  # fmt: skip
+        return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is trained on what, and how."""
+
+    corpus: BinaryCorpus
+    model: ModelConfig
+    options: TrainOptions
+    resumed: bool
+
+
+def _begin(
+    corpora: Any,
+    folder: RunFolder,
+    base: ModelConfig,
+    ranks: Ranks,
+    options: dict[str, Any],
+    prepare_options: dict[str, Any],
+    *,
+    restarted: bool,
+    progress: bool,
+) -> _Plan:
+    """Prepare the text where that is not done, and fit the model's sizes to it."""
+    chosen = split_options(options, split_options(recommended_options(base)))
+    chosen.objective.check_model(base)
+    if ranks.main:
+        folder.require_new(
+            keep_corpus=restarted or _is_corpus(corpora, folder.corpus), interrupted=restarted
+        )
+    if restarted and (folder.corpus / MANIFEST).is_file():
+        corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
+    else:
+        corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options)
+    model = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+    if model.max_tokens < corpus.max_tokens:
+        raise InputError(
+            f"model: reads {model.max_tokens} tokens, but the corpus has sentences of up "
+            f"to {corpus.max_tokens}; prepare it with max_tokens={model.max_tokens}"
+        )
+    return _Plan(corpus, model, chosen, resumed=False)
+
+
+def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
+    """The run's own corpus, model and options, some of them replaced."""
+    document = folder.read_config()
+    chosen = split_options(options, TrainOptions.from_sections(document))
+    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+        before = document["data"].get("ranks", ranks.world)
+        chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
+    # A corpus inside the run's folder is named from there: the folder can be moved.
+    corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
+    return _Plan(corpus, folder.read_model_config(), chosen, resumed=True)
+
+
+def _run(
+    plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
+) -> TrainResult:
+    corpus, chosen = plan.corpus, plan.options
+    require_enough_pairs(corpus, chosen.batches, ranks)
+    torch.manual_seed(chosen.batches.seed)
+    ems = EMSModel(plan.model).to(ranks.device)
+    folder.create()
+    console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
+    trainer = Trainer(
+        folder, corpus, ems, chosen, ranks,
+        Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
+    )  # fmt: skip
+    if plan.resumed:
+        trainer.restore()
+    if ranks.main:
+        folder.write_tokenizer(corpus.tokenizer.model)
+        folder.write_config(
+            {
+                "model": model_section(plan.model),
+                **chosen.sections(),
+                "data": {
+                    "corpus": _corpus_name(corpus, folder),
+                    "pairs": corpus.num_pairs,
+                    "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
+                    "ranks": ranks.world,
+                    "tokenizer_sha256": corpus.tokenizer_sha256,
+                },
+            }
+        )
+    console.say(_summary(plan.model, ems, corpus, trainer, ranks))
+    state = trainer.run()
+    if ranks.main:
+        write_model_card(folder)
+    metrics = {
+        "steps": state.step,
+        "skipped": state.skipped.total,
+        "pairs": state.pairs,
+        "minutes": state.seconds / 60,
+        "best": state.best,
+        "accuracy": trainer.validator.last.averages(),
+    }
+    return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
 
 
 def _goes_on(resume: bool | Literal["auto"], folder: RunFolder, ranks: Ranks) -> bool:
@@ -202,10 +248,14 @@ def _corpus(
     if corpora is None:
         raise InputError("corpora: got None; give files or a prepared corpus, or resume=True")
     if isinstance(corpora, str | Path) and (Path(corpora) / MANIFEST).is_file():
+        if options:
+            raise InputError(
+                f"prepare_options: got {options!r}, but {corpora} is prepared already; leave them "
+                "out, or give the files"
+            )
         return BinaryCorpus.open(corpora)
     if ranks.main:
-        vocab_size = base.vocab_size
-        options = {"vocab_size": vocab_size, "max_tokens": base.max_tokens, **options}
+        options = {**recommended_tokenizer(base), **options}
         corpus = prepare(corpora, folder.corpus, progress=progress, **options)
         if progress:
             print(format_report(corpus.report))
@@ -226,11 +276,10 @@ def _summary(
     config: ModelConfig, model: EMSModel, corpus: BinaryCorpus, trainer: Trainer, ranks: Ranks
 ) -> str:
     parameters = sum(p.numel() for p in model.parameters())
-    name = next((n for n, p in PRESETS.items() if p.layers == config.layers), "custom")
     precision = "bf16" if trainer.autocast_dtype else "fp32"
     impl = trainer.options.objective.impl_for(ranks.device)
     return (
-        f"Model: {name}, {config.layers} layers × {config.width}, vocabulary "
+        f"Model: {preset_name(config)}, {config.layers} layers × {config.width}, vocabulary "
         f"{config.vocab_size:,}, {parameters / 1e6:.1f} million parameters\n"
         f"Text: {corpus.num_pairs:,} pairs, {len(corpus.languages)} languages\n"
         f"On: {ranks.device} × {ranks.world}, {precision}, {impl} objectives, "

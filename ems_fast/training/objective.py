@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ems_fast.distributed.ranks import gather_rows
 from ems_fast.errors import InputError
+from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import Packed
 from ems_fast.ops import contrastive_loss, xtr_loss
@@ -65,6 +66,14 @@ class ObjectiveConfig:
         if not self.temperature > 0:
             raise InputError(f"temperature: got {self.temperature}, expected more than 0")
 
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise `InputError` unless `model` has what these objectives train."""
+        if self.xtr_weight and not model.reconstruction:
+            raise InputError(
+                f"xtr_weight: got {self.xtr_weight}, but the model has no XTR head; pass "
+                "xtr_weight=0, or a model with reconstruction=True"
+            )
+
     def impl_for(self, device: torch.device) -> Impl:
         """The implementation that runs on `device`."""
         return self.impl or ("fused" if fused_runs_on(device) else "reference")
@@ -85,6 +94,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config or ObjectiveConfig()
+        self.config.check_model(model.config)
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of B pairs.

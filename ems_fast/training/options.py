@@ -11,12 +11,13 @@ import torch
 
 from ems_fast.errors import InputError
 from ems_fast.ops.native import has_fast_bfloat16
+from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.batches import BatchConfig
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
 from ems_fast.training.schedule import Limits
 
-Optimizer = Literal["adamw", "adam-amsgrad"]
+Optimizer = Literal["adamw", "adam-amsgrad", "rowwise-adagrad"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -25,9 +26,10 @@ class OptimizerConfig:
     """How the weights follow the gradient.
 
     Attributes:
-        optimizer: ``adamw``, or ``adam-amsgrad`` as in the paper.
+        optimizer: ``adamw``, ``adam-amsgrad`` as in the paper, or ``rowwise-adagrad``, for token
+            tables: see `RowwiseAdagrad`.
         learning_rate: the schedule's peak.
-        weight_decay: decoupled for ``adamw``, added to the gradient for ``adam-amsgrad``.
+        weight_decay: decoupled, or added to the gradient for ``adam-amsgrad``.
         warmup_steps: length of the linear warm-up; None takes `warmup_fraction` of the run.
         warmup_fraction: length of the warm-up as a share of the run.
         max_gradient_norm: gradients are scaled down to this norm; 0 leaves them alone.
@@ -35,7 +37,9 @@ class OptimizerConfig:
             does so where the device has instructions for it.
     """
 
-    optimizer: Optimizer = field(default="adamw", metadata={"help": "adamw or adam-amsgrad"})
+    optimizer: Optimizer = field(
+        default="adamw", metadata={"help": "how weights follow the gradient"}
+    )
     learning_rate: float = field(default=1e-3, metadata={"help": "peak learning rate"})
     weight_decay: float = field(default=0.01, metadata={"help": "weight decay"})
     warmup_steps: int | None = field(
@@ -61,7 +65,11 @@ class OptimizerConfig:
             )
 
     def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """The optimiser over all of the model's parameters, in its fused form."""
+        """The optimiser over all of the model's parameters."""
+        if self.optimizer == "rowwise-adagrad":
+            return RowwiseAdagrad(
+                model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            )
         cls = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
         return cls(
             model.parameters(),

@@ -95,7 +95,10 @@ def chart(curves: dict[str, Points], x_label: str) -> str:
             f"<line x1='{LEFT}' x2='{WIDTH}' y1='{py}' y2='{py}' stroke='#e2e8f0'/>"
             f"<text x='{LEFT - 6}' y='{float(py) + 4}' text-anchor='end'>{y:,.3g}</text>"
         )
-    drawn.append(f"<text x='{WIDTH}' y='{HEIGHT}' text-anchor='end'>{x_most:,.0f} {x_label}</text>")
+    drawn.append(
+        f"<text x='{WIDTH}' y='{HEIGHT}' text-anchor='end'>{x_most:,.0f} "
+        f"{html.escape(x_label)}</text>"
+    )
     return f"<svg width='{WIDTH + 170}' height='{HEIGHT + 6}'>{''.join(drawn)}</svg>"
 
 

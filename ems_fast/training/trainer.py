@@ -22,6 +22,7 @@ from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batches import BatchStream
 from ems_fast.training.batches.batch import Batch
+from ems_fast.training.clipping import clip_gradients
 from ems_fast.training.console import Console
 from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
 from ems_fast.training.objective import Objective
@@ -115,6 +116,10 @@ class Trainer:
         self.validator = validator
         self.console = console
         self.optimizer = options.optimizer.build(model)
+        # Ranks average dense gradients.
+        model.encoder.sparse_gradient = (
+            options.optimizer.optimizer == "rowwise-adagrad" and ranks.world == 1
+        )
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.progress = Progress()
         self.guard = NonfiniteGuard(folder, corpus, options.nonfinite, ranks, console.say)
@@ -166,7 +171,10 @@ class Trainer:
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
         done = self._done(0.0)
-        stream = BatchStream(self.corpus, self.options.batches, self.ranks, progress.sampler)
+        stream = BatchStream(
+            self.corpus, self.options.batches, self.ranks, progress.sampler,
+            with_targets=self.options.objective.xtr_weight > 0,
+        )  # fmt: skip
         batches = iter(stream)
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
@@ -253,9 +261,7 @@ class Trainer:
         ):
             losses = self.objective(batch)
         losses.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), config.max_gradient_norm or math.inf
-        )
+        norm = clip_gradients(self.model.parameters(), config.max_gradient_norm or math.inf)
         bad = self.guard.flag(losses.total, norm)
         # Fused optimisers leave weights and moments alone where this is 1.
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]

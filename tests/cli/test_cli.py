@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from support.synthetic import pairs, write_text
 
 import ems_fast
+from ems_fast import errors
+from ems_fast.cli import doctor
 from ems_fast.cli.parser import main
 
 
@@ -66,6 +70,21 @@ def test_mine_and_score(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> 
     assert len(scored.read_text().splitlines()) == 30
 
 
+def test_compressed_files_and_byte_order_marks_change_nothing(
+    run: Path, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain = [str(path) for path in sides]
+    odd = [str(tmp_path / "odd.en.gz"), str(tmp_path / "odd.de")]
+    with gzip.open(odd[0], "wb") as file:
+        file.write(sides[0].read_bytes())
+    Path(odd[1]).write_text("\ufeff" + sides[1].read_text().replace("\n", "\r\n"), newline="")
+    for command in ("mine", "score"):
+        expected, found = tmp_path / f"{command}.tsv", tmp_path / f"{command}.odd.tsv"
+        assert main([command, *plain, str(expected), "--model", str(run)]) == 0
+        assert main([command, *odd, str(found), "--model", str(run)]) == 0
+        assert found.read_bytes() == expected.read_bytes()
+
+
 def test_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
@@ -82,6 +101,30 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     for backend in ems_fast.backends():
         assert backend.name in printed
     assert any(backend.active for backend in ems_fast.backends())
+
+
+def test_doctor_knows_every_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = set(metadata.metadata("ems-fast").get_all("Provides-Extra") or ())
+    assert set(doctor.EXTRAS) == declared - {"test", "lint"}
+    assert doctor.packages_of("export") == ["onnx", "onnxscript", "onnxruntime"]
+
+    def version(package: str) -> str:
+        if package == "jieba":
+            raise metadata.PackageNotFoundError(package)
+        return "1.2"
+
+    monkeypatch.setattr(doctor, "version", version)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "ONNX graphs: onnx 1.2, onnxscript 1.2, onnxruntime 1.2\n" in printed
+    assert "sacremoses 1.2, jieba missing; pip install 'ems-fast[released]'" in printed
+
+
+def test_every_error_is_public() -> None:
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert classes <= set(ems_fast.__all__)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +149,8 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["evaluate", ".", "--model", "RUN", "--json", "no/a.json"], "its folder does not exist"),
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
+        (["mine", "LATIN1", "TEXT", "out.tsv", "--model", "RUN"], "line 2: is not UTF-8"),
+        (["score", "TEXT", "nowhere.gz", "out.tsv", "--model", "RUN"], "nowhere.gz: cannot be"),
         (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "nowhere: holds no model"),
     ],
 )

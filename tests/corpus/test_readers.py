@@ -131,7 +131,7 @@ class TestTsv:
         assert len(texts(Tsv(path))[0][0]) == 100_000
 
     def test_line_without_end(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("ems_fast.corpus.streams.MAX_LINE_BYTES", 1000)
+        monkeypatch.setattr("ems_fast.files.streams.MAX_LINE_BYTES", 1000)
         path = write(tmp_path / "en-de.tsv", "a\tb\n" + "x" * 5000)
         with pytest.raises(InputError, match="line 2: has more than 1,000 bytes"):
             list(Tsv(path))

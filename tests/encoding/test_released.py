@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import ems_fast
-from ems_fast import InputError, ModelConfig, ReleasedEncoder
+from ems_fast import InputError, ModelConfig
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.model import EMSModel
 from ems_fast.text.tokenizer import Tokenizer
@@ -178,10 +179,27 @@ def test_a_function_of_the_callers(model: EMSModel, checkpoint: Path, tokenizer_
         return [s.replace("_", " ") for s in sentences]
 
     encoder = load(checkpoint, tokenizer_file, preprocessing=split)
-    assert isinstance(encoder, ReleasedEncoder)
     vectors = encoder.encode(["bade_gi_ko"], language="xx")
     assert asked == ["xx"]
     assert np.array_equal(vectors, expected(model, tokenizer_file, ["bade gi ko"]))
+
+
+def reverse(sentences: Any, language: str | None) -> list[str]:
+    """A preprocessing that can be sent to other processes."""
+    return [sentence[::-1] for sentence in sentences]
+
+
+def test_preprocessing_is_pickled(checkpoint: Path, tokenizer_file: Path) -> None:
+    encoder = load(checkpoint, tokenizer_file, preprocessing=reverse)
+    copy = pickle.loads(pickle.dumps(encoder))
+    assert copy.preprocessing is reverse
+    assert np.array_equal(copy.encode(["bade gi"]), encoder.encode(["bade gi"]))
+
+
+def test_preprocessing_that_returns_no_sentences(checkpoint: Path, tokenizer_file: Path) -> None:
+    encoder = load(checkpoint, tokenizer_file, preprocessing=lambda sentences, language: [["a"]])
+    with pytest.raises(InputError, match="preprocessing: item 0 is of type list"):
+        encoder.encode(["a"])
 
 
 def test_moses() -> None:
@@ -256,9 +274,8 @@ def test_what_is_missing_is_named(
 def test_saved_and_loaded(checkpoint: Path, tokenizer_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("sacremoses")
     encoder = load(checkpoint, tokenizer_file, preprocessing="released")
-    assert isinstance(encoder, ReleasedEncoder)
     saved = ems_fast.load(ems_fast.export(encoder, tmp_path / "saved", to="ems-fast"), device="cpu")
-    assert isinstance(saved, ReleasedEncoder)
+    assert saved.preprocessing is preprocess_released
     vectors = saved.encode(["Bade gi, ko!"], language="de")
     assert np.array_equal(vectors, encoder.encode(["Bade gi, ko!"], language="de"))
     assert "split by a tool for its language" in (tmp_path / "saved" / "README.md").read_text()

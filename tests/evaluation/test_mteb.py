@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,11 @@ import pytest
 from support.synthetic import pairs
 
 import ems_fast
+from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import BackendError, InputError
 from ems_fast.evaluation import spearman
 from ems_fast.evaluation.mteb import MtebEncoder
+from ems_fast.text.tokenizer_training import train_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of mteb's dependencies, on import
@@ -68,6 +71,18 @@ def test_is_an_encoder_of_mteb(run: Path) -> None:
     np.testing.assert_allclose(
         cosines[1, 2], x[1] @ y[2] / np.linalg.norm(x[1]) / np.linalg.norm(y[2]), atol=1e-6
     )
+
+
+def test_the_revision_covers_tokenizer_and_sizes(run: Path) -> None:
+    encoder = ems_fast.load(run, device="cpu")
+    sizes = replace(encoder.config, max_tokens=encoder.config.max_tokens - 1)
+    tokenizer = train_tokenizer(["other text has other pieces"], 280)
+    models = [
+        encoder,
+        SentenceEncoder(encoder.module, encoder.tokenizer, sizes, encoder.device),
+        SentenceEncoder(encoder.module, tokenizer, encoder.config, encoder.device),
+    ]
+    assert len({MtebEncoder(model).mteb_model_meta.revision for model in models}) == 3
 
 
 def test_what_it_cannot_do(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

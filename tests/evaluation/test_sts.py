@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_encoder import CollapsedEncoder, NgramEncoder
+from support.names import HOSTILE
 
 from ems_fast.errors import InputError
-from ems_fast.evaluation import evaluate_sts, spearman
+from ems_fast.evaluation import StsEvaluation, StsRow, evaluate_sts, spearman
 
 ROWS = {
     "the cat sleeps": ("the cat sleeps", 5.0),
@@ -120,3 +121,11 @@ def test_bad_files(similarities: Path, content: str, message: str) -> None:
     (similarities / "toy-de-test.csv").write_text(content)
     with pytest.raises(InputError, match=message):
         evaluate_sts(NgramEncoder(), similarities)
+
+
+def test_names_are_text_in_markdown() -> None:
+    result = StsEvaluation((StsRow(HOSTILE, "de", 2, 0.5),), "test")
+    _, _, row, average = result.to_markdown().splitlines()
+    shown = r"&lt;script&gt;alert(1)&lt;/script&gt;\|a b: \[c\](d) \`e\` \_f\_"
+    assert row == f"| {shown} | de | 2 | 50.0 |"
+    assert average.startswith(f"| **{shown}** |")

@@ -120,7 +120,7 @@ def test_presets_have_the_sizes_of_the_paper() -> None:
     ("changes", "message"),
     [
         ({"heads": 3}, "heads: 3 does not divide width 256"),
-        ({"layers": 0}, "layers: got 0"),
+        ({"layers": -1}, "layers: got -1"),
         ({"dropout": 1.0}, "dropout: got 1.0"),
     ],
 )
@@ -130,5 +130,5 @@ def test_bad_sizes(changes: dict[str, object], message: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(InputError, match="model: got 'large', expected one of 'mini'"):
+    with pytest.raises(InputError, match="model: got 'large', expected one of 'static'"):
         preset("large")

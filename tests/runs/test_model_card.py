@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.names import HOSTILE
 
 from ems_fast import InputError, ModelConfig
 from ems_fast.runs.card import model_card, write_model_card
@@ -85,6 +86,30 @@ def test_the_front_matter_is_yaml() -> None:
     assert data["license"] == licence
     assert data["pipeline_tag"] == "sentence-similarity"
     assert json.dumps(data)
+
+
+def test_names_are_text(copy: RunFolder) -> None:
+    yaml = pytest.importorskip("yaml")
+    document = copy.read_config()
+    document.pop("format")
+    document["model"]["languages"] = ["en", HOSTILE]
+    document["data"] = {"pairs": 2, "language_pairs": {HOSTILE: 2}}
+    copy.write_config(document)
+    rows = [{"set": HOSTILE, "languages": HOSTILE, "accuracy": 1.0}]
+    copy.log("evaluation", step=99, accuracy={HOSTILE: 1.0}, rows=rows)
+    run = RunFolder(copy.path.rename(copy.path.with_name("a\n# <b> |")))
+    write_model_card(run, licence=HOSTILE)
+    card = (run.path / "README.md").read_text(encoding="utf-8")
+    data = yaml.safe_load("\n".join(front_matter(card)))
+    assert (data["language"], data["license"]) == (["en", HOSTILE], HOSTILE)
+    _, _, text = card.split("---\n", 2)
+    assert "# a # &lt;b&gt; \\|\n" in text
+    assert "<script" not in text
+    shown = r"&lt;script&gt;alert(1)&lt;/script&gt;\|a b: \[c\](d) \`e\` \_f\_"
+    assert f"**Languages**: en, {shown}.\n\n**Licence**: {shown}." in text
+    assert f"| {shown} | 2 |" in text
+    assert f"| {shown} | 100.0 |" in text
+    assert f"| {shown} | {shown} | 100.0 |" in text
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ems_fast._batching import PairReader
@@ -19,10 +20,11 @@ class BatchBuilder:
 
     Args:
         corpus: where the rows are.
-        weighting: of the bags of words.
+        weighting: of the bags of words; None for batches whose bags are empty, which no objective
+            reads.
     """
 
-    def __init__(self, corpus: BinaryCorpus, weighting: Weighting):
+    def __init__(self, corpus: BinaryCorpus, weighting: Weighting | None):
         index = {language: i for i, language in enumerate(corpus.languages)}
         self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
         self.sizes = [shard.num_pairs for shard in corpus.shards]
@@ -48,14 +50,7 @@ class BatchBuilder:
         self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
         sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
 
-        translations = np.empty_like(ids)  # the other side of sentence 0, 1, …, 2B − 1
-        self.reader.tokens(shard, row, 1 - side, translations)
-        offsets = np.zeros(2 * B + 1, dtype=np.int64)
-        np.cumsum(by_pair[::-1].ravel(), out=offsets[1:])
-        targets = BagOfWords.from_packed(
-            torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
-        )
-
+        targets = self._targets(rows, by_pair)
         hashes = np.empty((2, B), dtype=np.int64)
         self.reader.hashes(rows.shard, rows.row, hashes)
         languages = self._languages[rows.shard]  # (B, 2)
@@ -65,4 +60,19 @@ class BatchBuilder:
             torch.from_numpy(np.concatenate([languages[:, 1], languages[:, 0]])),
             torch.from_numpy(hashes[0]),
             torch.from_numpy(hashes[1]),
+        )
+
+    def _targets(self, rows: Rows, by_pair: npt.NDArray[np.int64]) -> BagOfWords:
+        """The other side of sentence 0, 1, …, 2B − 1, as bags of words; by_pair: lengths [2, B]."""
+        B = len(rows.row)
+        offsets = np.zeros(2 * B + 1, dtype=np.int64)
+        if self._weighting is None:
+            empty = torch.empty(0, dtype=torch.int64)
+            return BagOfWords(torch.from_numpy(offsets), empty, empty.float())
+        np.cumsum(by_pair[::-1].ravel(), out=offsets[1:])
+        translations = np.empty(int(offsets[-1]), dtype=np.int64)
+        shard, row = np.tile(rows.shard, 2), np.tile(rows.row, 2)
+        self.reader.tokens(shard, row, np.repeat(np.array([1, 0]), B), translations)
+        return BagOfWords.from_packed(
+            torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
         )

@@ -34,6 +34,8 @@ class BatchConfig:
             mean over ranks: a batch has more pairs the shorter they are.
         sampling_exponent: a language pair of n pairs is drawn with probability ∝ n^exponent; 1
             follows the corpus, 0 treats language pairs alike.
+        sort_by_length: a batch has sentences of about one length; else of all lengths. Layers are
+            computed faster so; a token table is not, and learns better from all lengths.
         weighting: of the bags of words; see `BagOfWords`.
         seed: of everything that is drawn.
     """
@@ -49,6 +51,9 @@ class BatchConfig:
     )
     sampling_exponent: float = field(
         default=0.5, metadata={"help": "language pairs are drawn ∝ size^exponent"}
+    )
+    sort_by_length: bool = field(
+        default=True, metadata={"help": "batches of sentences of about one length"}
     )
     weighting: Weighting = field(
         default="count", metadata={"help": "bags of words: count, distinct or released"}
@@ -127,7 +132,7 @@ class GlobalBatch:
         return max(self.multiple, wanted // self.multiple * self.multiple)
 
     def cut(self, tokens: npt.NDArray[np.int64]) -> list[slice]:
-        """A pool's batches, as slices of the pairs of the given lengths, ascending."""
+        """A pool's batches, as slices of the pairs of the given lengths."""
         n = len(tokens)
         if self.pairs is not None:
             return [slice(start, start + self.pairs) for start in range(0, n, self.pairs)]

@@ -59,6 +59,7 @@ class PairSampler:
         self._cuts = batch
         self._pool_pairs = batch.pool_pairs(sum(sizes), mean_tokens)
         self._seed = config.seed
+        self._sort_by_length = config.sort_by_length
         self._pool = state["pool"] if state else 0
         self._batch = state["batch"] if state else 0
         self._consumed = np.array(state["consumed"] if state else [0] * len(sizes), dtype=np.int64)
@@ -113,7 +114,9 @@ class PairSampler:
         self._reader.lengths(shard, row, lengths)
         tokens = lengths.sum(axis=0)
         # Sorted by length, equals in random order; then whole batches in random order.
-        by_length = np.lexsort((rng.permutation(size), tokens))
-        cuts = self._cuts.cut(tokens[by_length])
-        batches = [by_length[cuts[index]] for index in rng.permutation(len(cuts)).tolist()]
+        order = rng.permutation(size)
+        if self._sort_by_length:
+            order = np.lexsort((order, tokens))
+        cuts = self._cuts.cut(tokens[order])
+        batches = [order[cuts[index]] for index in rng.permutation(len(cuts)).tolist()]
         return [Rows(shard[b], row[b]) for b in batches], self._consumed + counts

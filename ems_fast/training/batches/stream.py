@@ -49,6 +49,7 @@ class BatchStream:
     """Batches of this rank, one or two ahead of the step that needs them, made in a thread.
 
     Iterating gives (batch, state); a stream started with that state goes on with the next batch.
+    Without `with_targets` the bags of words are empty.
 
     Raises:
         InputError: see `require_enough_pairs`.
@@ -60,9 +61,11 @@ class BatchStream:
         config: BatchConfig,
         ranks: Ranks,
         state: dict[str, Any] | None = None,
+        *,
+        with_targets: bool = True,
     ):
         require_enough_pairs(corpus, config, ranks)
-        self._builder = BatchBuilder(corpus, config.weighting)
+        self._builder = BatchBuilder(corpus, config.weighting if with_targets else None)
         self._sampler = PairSampler(
             self._builder.reader,
             self._builder.sizes,

@@ -1,20 +1,18 @@
-"""The authors' released checkpoint as an encoder."""
+"""Load the authors' released checkpoint."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ems_fast.distributed.ranks import resolve_device
-from ems_fast.encoding.encoder import OnOverlong, SentenceEncoder
-from ems_fast.encoding.protocol import check_sentences
+from ems_fast.encoding.encoder import Preprocessing, SentenceEncoder
 from ems_fast.encoding.released.checkpoint import state_from_released
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
@@ -22,105 +20,8 @@ from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
 from ems_fast.text.tokenizer import Tokenizer
 
-Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
-"""Sentences and their language to the text that the tokenizer gets."""
-
 # The released tokenizer has pad, unk and <MASK>, then a symbol <2xx> for each language.
 _FIRST_LANGUAGE = 3
-
-
-class ReleasedEncoder(SentenceEncoder):
-    """An encoder whose sentences are preprocessed with a tool for their language.
-
-    Args:
-        encoder: the module.
-        tokenizer: its tokenizer.
-        config: its sizes and languages.
-        device: where it computes.
-        preprocessing: makes the text for the tokenizer.
-    """
-
-    reads_raw_text = False
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        tokenizer: Tokenizer,
-        config: ModelConfig,
-        device: torch.device,
-        preprocessing: Preprocessing = preprocess_released,
-    ):
-        super().__init__(encoder, tokenizer, config, device)
-        self.preprocessing = preprocessing
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        rebuild, state = super().__reduce__()
-        return rebuild, (*state, self.preprocessing)
-
-    @overload
-    def encode(
-        self,
-        sentences: Sequence[str],
-        *,
-        batch_tokens: int = ...,
-        normalize: bool = ...,
-        on_overlong: OnOverlong = ...,
-        output: Literal["numpy"] = ...,
-        progress: bool | None = ...,
-        language: str | None = ...,
-    ) -> npt.NDArray[np.float32]: ...
-
-    @overload
-    def encode(
-        self,
-        sentences: Sequence[str],
-        *,
-        batch_tokens: int = ...,
-        normalize: bool = ...,
-        on_overlong: OnOverlong = ...,
-        output: Literal["torch"],
-        progress: bool | None = ...,
-        language: str | None = ...,
-    ) -> Tensor: ...
-
-    def encode(
-        self,
-        sentences: Sequence[str],
-        *,
-        batch_tokens: int = 4096,
-        normalize: bool = False,
-        on_overlong: OnOverlong = "truncate",
-        output: Literal["numpy", "torch"] = "numpy",
-        progress: bool | None = None,
-        language: str | None = None,
-    ) -> npt.NDArray[np.float32] | Tensor:
-        """Embed n sentences of one language; see `SentenceEncoder.encode`.
-
-        Args:
-            sentences: n strings.
-            batch_tokens: tokens of a batch.
-            normalize: scale the vectors to length 1.
-            on_overlong: ``"truncate"`` or ``"error"``.
-            output: ``"numpy"`` or ``"torch"``.
-            progress: show a progress bar; None shows one from 10,000 sentences on.
-            language: of the sentences, as an ISO 639 code; the released preprocessing needs it.
-
-        Returns:
-            float32 [n, D], in the order of `sentences`.
-
-        Raises:
-            InputError: `sentences` are no strings, or preprocessing lacks a language or a tool.
-        """
-        check_sentences("sentences", sentences, allow_empty=True)
-        vectors: npt.NDArray[np.float32] | Tensor = super().encode(
-            self.preprocessing(sentences, language),
-            batch_tokens=batch_tokens,
-            normalize=normalize,
-            on_overlong=on_overlong,
-            output=output,
-            progress=progress,
-        )
-        return vectors
 
 
 def load_released(
@@ -143,9 +44,6 @@ def load_released(
         heads: attention heads, the one size that the weights do not tell.
         device: where to compute; None takes a GPU if there is one.
 
-    Returns:
-        The encoder; a `ReleasedEncoder` unless `preprocessing` is None.
-
     Raises:
         InputError: a file cannot be read, is of another format, or they do not fit each other.
     """
@@ -166,11 +64,8 @@ def load_released(
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a whole EMS checkpoint ({reason})") from error
-    where = resolve_device(device)
-    if preprocessing is None:
-        return SentenceEncoder(encoder, pieces, config, where)
     chosen = preprocess_released if preprocessing == "released" else preprocessing
-    return ReleasedEncoder(encoder, pieces, config, where, chosen)
+    return SentenceEncoder(encoder, pieces, config, resolve_device(device), preprocessing=chosen)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
