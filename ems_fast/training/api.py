@@ -90,7 +90,8 @@ def train(
             is nothing to prepare.
         **options: fields of `TrainOptions`' groups, for example ``max_minutes=20`` or
             ``batch_pairs=512``; what is not given is what `recommended_options` says of the model,
-            else the field's default. When resuming, they replace the run's own.
+            else the field's default, and a batch at most an eighth of the corpus. When
+            resuming, they replace the run's own.
 
     Returns:
         What the run ended with; ``result.encoder`` is the best encoder.
@@ -157,6 +158,8 @@ def _begin(
             f"model: reads {model.max_tokens} tokens, but the corpus has sentences of up "
             f"to {corpus.max_tokens}; prepare it with max_tokens={model.max_tokens}"
         )
+    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+        chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
     return _Plan(corpus, model, chosen, resumed=False)
 
 

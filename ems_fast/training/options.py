@@ -134,10 +134,22 @@ class TrainOptions:
 
     @classmethod
     def from_sections(cls, document: Mapping[str, Any]) -> TrainOptions:
-        """What `sections` wrote."""
-        return cls(
-            **{name: group(**document.get(name, {})) for name, group in option_groups().items()}
-        )
+        """What `sections` wrote.
+
+        Raises:
+            InputError: an option that this version does not have.
+        """
+        groups = {}
+        for name, group in option_groups().items():
+            section = document.get(name, {})
+            unknown = set(section) - {option.name for option in fields(group)}
+            if unknown:
+                raise InputError(
+                    f"config.toml: [{name}] has {', '.join(sorted(unknown))}, which this version "
+                    "does not know; continue the run with the version that began it"
+                )
+            groups[name] = group(**section)
+        return cls(**groups)
 
 
 def option_groups() -> dict[str, type]:

@@ -32,7 +32,7 @@ def torchrun(corpus: BinaryCorpus, run: Path, *arguments: str) -> subprocess.Com
     script.write_text(
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "from processes import Deed, train\n"
+        "from support.processes import Deed, train\n"
         f"train({str(corpus.path)!r}, {str(run)!r}, Deed('SIGKILL', Path({f'{run}.mark'!r})),\n"
         f"      resume='auto', max_steps=9, **{QUICK!r})\n"
     )

@@ -38,7 +38,10 @@ def write_text(folder: Path, languages: tuple[str, ...] = ("de", "fr"), n: int =
 
 def make_corpus(folder: Path) -> BinaryCorpus:
     text = write_text(folder / "text")
-    return prepare(text, folder / "corpus", vocab_size=600, valid_pairs=20, progress=False)
+    return prepare(
+        text, folder / "corpus", vocab_size=600, tokenizer_type="bpe", valid_pairs=20,
+        progress=False,
+    )  # fmt: skip
 
 
 TINY = {

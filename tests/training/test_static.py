@@ -202,6 +202,14 @@ def test_layers_without_a_projection(corpus: BinaryCorpus, tmp_path: Path) -> No
     assert result.encoder.encode(["babo"]).shape == (1, 32)
 
 
+def test_a_small_corpus_gets_small_batches(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "text", languages=("de",), n=200)
+    result = ems_fast.train(text, tmp_path / "run", max_steps=2, device="cpu", progress=False)
+    config = RunFolder(result.output_dir).read_config()
+    assert config["batches"]["batch_pairs"] == result.corpus.num_pairs // 8
+    assert config["model"]["layers"] == 0
+
+
 # -- bad input -----------------------------------------------------------------------------------
 
 
@@ -224,3 +232,11 @@ def test_an_unknown_kind_of_tokenizer(tmp_path: Path) -> None:
         ems_fast.prepare(
             write_text(tmp_path / "text", n=20), tmp_path / "corpus", tokenizer_type="wordpiece"
         )
+
+
+def test_a_run_of_another_version(corpus: BinaryCorpus, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", max_steps=1)
+    path = tmp_path / "run" / "config.toml"
+    path.write_text(path.read_text().replace("[objective]\n", "[objective]\nolder = 1\n"))
+    with pytest.raises(InputError, match=r"\[objective\] has older, which this version does not"):
+        ems_fast.train(None, tmp_path / "run", resume=True)

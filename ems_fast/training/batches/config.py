@@ -84,6 +84,13 @@ class BatchConfig:
         assert self.batch_pairs is not None
         return GlobalBatch(self.batch_pairs * world, None, 1)
 
+    def for_corpus(self, num_pairs: int, world: int) -> BatchConfig:
+        """The same, or batches of an eighth of a small corpus of `num_pairs`."""
+        if self.batch_pairs is None:
+            return self
+        most = max(2, num_pairs // (8 * world))
+        return replace(self, batch_pairs=min(self.batch_pairs, most))
+
     def for_ranks(self, world: int, before: int) -> BatchConfig:
         """The same global batch on `world` ranks instead of `before`.
 
