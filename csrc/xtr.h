@@ -57,8 +57,8 @@ struct XtrScatter {
 // total [B], the sums of e over the n words are added to it. False if a logit exceeds its shift by
 // more than MAX_RISE or is NaN: then total is as it was, and e is of no use.
 using XtrExponentials = bool (*)(float* e, const float* weight, const float* hidden,
-                                 const float* shift, double* total, std::int64_t n,
-                                 std::int64_t B, std::int64_t D, int threads);
+                                 const float* shift, double* total, std::int64_t n, std::int64_t B,
+                                 std::int64_t D, int threads);
 
 struct XtrTable {
   XtrKernels kernels[3];  // by Dtype
