@@ -362,7 +362,8 @@ def _complete_manifest(
         name: sum(array.counts.get(name, 0) for array in arrays) for name in ("empty", "truncated")
     }
     order = "row i of the shards, one after another, is line i of the source"
-    write_json(path, {**identity, **counts, "dtype": "float32", "order": order, "shards": shards})
+    content = {**identity, **counts, "dtype": "float32", "order": order, "shards": shards}
+    write_json(path, content, contended=True)  # shards may end at the same moment
     for shard in paths:
         progress_path(shard).unlink(missing_ok=True)
     return path

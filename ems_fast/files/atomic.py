@@ -16,14 +16,20 @@ _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EI
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, contended: bool = False) -> Iterator[Path]:
     """A temporary path whose content becomes `path` at once, when the block ends well.
+
+    Args:
+        path: what is to appear.
+        contended: other processes may write `path` at the same moment: each then has a temporary
+            path of its own.
 
     Raises:
         InputError: the folder is missing, or the disk is full or not writable; `path` is then as
             it was before.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    owner = f".{os.getpid()}" if contended else ""
+    temporary = path.with_name(f".{path.name}{owner}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:

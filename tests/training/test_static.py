@@ -178,11 +178,12 @@ def test_two_ranks_equal_one(corpus: BinaryCorpus, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "one", max_steps=4, batch_pairs=32)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(corpus=str(corpus.path), run=str(tmp_path / "two")))
-    subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
          str(script)],
-        check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, capture_output=True, text=True,
     )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
     for name, weight in weights(tmp_path / "one").items():
         np.testing.assert_allclose(weights(tmp_path / "two")[name], weight, atol=1e-4, err_msg=name)
 
