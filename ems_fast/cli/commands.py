@@ -28,13 +28,10 @@ def prepare(
     output: Path,
     languages: str | None,
     tags: list[str] | None,
-    valid_pairs: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
-    if valid_pairs is not None:
-        options["valid_pairs"] = valid_pairs
     corpus = ems_fast.prepare(
         corpora, output, languages=languages, tags=tags, progress=not quiet, **options
     )
@@ -55,7 +52,7 @@ def train(
     quiet: bool,
     languages: str | None,
     tags: list[str] | None,
-    valid_pairs: int | None,
+    valid_pairs: int | None = None,
     **options: Any,
 ) -> None:
     """Train a model on parallel text or on a prepared corpus."""

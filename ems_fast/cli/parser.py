@@ -90,7 +90,7 @@ def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
         metavar="TAG",
         help="keep only TSV lines whose last column is one of these",
     )
-    parser.add_argument("--valid-pairs", type=int, metavar="N",
+    parser.add_argument("--valid-pairs", type=int, metavar="N", default=argparse.SUPPRESS,
                         help="pairs of each language pair to hold out (default: 500)")  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from ems_fast.model.encoder import Encoder
 from ems_fast.model.heads import ContrastiveHead, XTRHead
 
 INIT_STD = 0.02
-# Of a token table, whose first steps would drown smaller rows: docs/tuning.md.
+# Of a token table; what smaller and larger ones give is in docs/tuning.md.
 TABLE_INIT_STD = 0.05
 
 

@@ -50,7 +50,7 @@ class BatchBuilder:
         self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
         sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
 
-        targets = self._targets(rows, by_pair)
+        targets = self._targets(shard, row, by_pair)
         hashes = np.empty((2, B), dtype=np.int64)
         self.reader.hashes(rows.shard, rows.row, hashes)
         languages = self._languages[rows.shard]  # (B, 2)
@@ -62,16 +62,20 @@ class BatchBuilder:
             torch.from_numpy(hashes[1]),
         )
 
-    def _targets(self, rows: Rows, by_pair: npt.NDArray[np.int64]) -> BagOfWords:
+    def _targets(
+        self,
+        shard: npt.NDArray[np.int32],
+        row: npt.NDArray[np.int64],
+        by_pair: npt.NDArray[np.int64],
+    ) -> BagOfWords:
         """The other side of sentence 0, 1, …, 2B − 1, as bags of words; by_pair: lengths [2, B]."""
-        B = len(rows.row)
+        B = by_pair.shape[1]
         offsets = np.zeros(2 * B + 1, dtype=np.int64)
         if self._weighting is None:
             empty = torch.empty(0, dtype=torch.int64)
             return BagOfWords(torch.from_numpy(offsets), empty, empty.float())
         np.cumsum(by_pair[::-1].ravel(), out=offsets[1:])
         translations = np.empty(int(offsets[-1]), dtype=np.int64)
-        shard, row = np.tile(rows.shard, 2), np.tile(rows.row, 2)
         self.reader.tokens(shard, row, np.repeat(np.array([1, 0]), B), translations)
         return BagOfWords.from_packed(
             torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
