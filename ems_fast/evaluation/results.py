@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
@@ -22,7 +23,7 @@ R = TypeVar("R", bound=Row)
 
 
 @dataclass(frozen=True)
-class Results(Generic[R]):
+class Results(ABC, Generic[R]):
     """One row a set; subclasses say how a row is shown."""
 
     rows: tuple[R, ...]
@@ -51,11 +52,13 @@ class Results(Generic[R]):
         """The rows that count for the averages."""
         return self.rows
 
+    @abstractmethod
     def _header(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The names of the columns."""
 
+    @abstractmethod
     def _cells(self, row: R) -> tuple[str, ...]:
-        raise NotImplementedError
+        """A row as it is shown, a cell a column."""
 
     def _table(self) -> Table:
         rows, averages = (list(map(self._cells, part)) for part in (self.rows, self.averages()))
