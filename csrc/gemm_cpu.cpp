@@ -47,8 +47,8 @@ void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_st
 #pragma omp for schedule(dynamic)
     for (std::int64_t block = 0; block < blocks.count; ++block) {
       const std::int64_t m = blocks.begin(block), rows = blocks.begin(block + 1) - m;
-      multiply_rows(c, c_stride, a, a_stride, static_cast<const Word*>(packed), panels, m, rows, N, K, add,
-                    [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
+      multiply_rows(c, c_stride, a, a_stride, static_cast<const Word*>(packed), panels, m, rows, N,
+                    K, add, [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
     }
   }
 }
@@ -121,6 +121,6 @@ const GemmTable gemm_table = {true, products_of<float>, products_of<Pair>};
 #else
 const GemmTable gemm_table = {LANES >= 8, products_of<float>, {}};
 #endif
-}
+}  // namespace EMS_ISA
 
 }  // namespace ems

@@ -60,8 +60,8 @@ EMS_INLINE Pair pair_of(float first, float second) {
   bfloat16 low, high;
   narrow(low, first);
   narrow(high, second);
-  return static_cast<Pair>(static_cast<std::uint32_t>(low) |
-                           static_cast<std::uint32_t>(high) << 16);
+  return static_cast<Pair>(static_cast<std::uint32_t>(low) | static_cast<std::uint32_t>(high)
+                                                                 << 16);
 }
 
 // tile [MR, NR] = a b, or += if `add`; a is a panel [depth][MR], b a panel [depth][NR].
@@ -214,11 +214,10 @@ EMS_INLINE void pack_rows(Word* panel, const float* from, std::int64_t stride, s
   for (std::int64_t i = 0; i < width; i += 4) {
     const std::int64_t count = least(4, rows - i);
     std::int64_t step = stride, k = 0;
-    const Word* four = count > 0 ? rows_of_words(buffer, from + i * stride, step, count, depth)
-                                 : buffer;
+    const Word* four =
+        count > 0 ? rows_of_words(buffer, from + i * stride, step, count, depth) : buffer;
     if (count == 4)
-      for (; k + 4 <= words; k += 4)
-        transpose_four(panel + k * width + i, width, four + k, step);
+      for (; k + 4 <= words; k += 4) transpose_four(panel + k * width + i, width, four + k, step);
     for (; k < words; ++k)
       for (std::int64_t l = 0; l < 4; ++l)
         panel[k * width + i + l] = l < count ? four[l * step + k] : Word{};
@@ -234,7 +233,7 @@ EMS_INLINE std::int64_t packed_size(std::int64_t K, std::int64_t N) {
 
 // Elements of the depth that a block holds.
 template <typename Word>
-constexpr std::int64_t block_depth = DEPTH* per_word<Word>;
+constexpr std::int64_t block_depth = DEPTH * per_word<Word>;
 
 template <typename Word>
 EMS_INLINE void pack_panel(Word* packed, const float* from, std::int64_t stride, bool transposed,
