@@ -187,7 +187,7 @@ def bare_products(ours: Ours, batch: Batch) -> Step:
     weight = model.output.detach().to(dtype)
     logits = torch.randn(len(rows), len(weight), dtype=dtype)
     operands += [(rows, weight.t()), (logits, weight), (logits.t(), rows)]
-    a = torch.randn(batch.num_pairs, model.config.projection_width)
+    a = torch.randn(batch.num_pairs, model.config.projection_width or model.config.width)
     scores = torch.randn(len(a), len(a))
     operands += [(a, a.t()), (scores, a), (scores.t(), a)]
 

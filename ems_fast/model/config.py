@@ -38,7 +38,7 @@ class ModelConfig:
     heads: int = 4
     ffn_width: int = 1024
     language_width: int = 64
-    projection_width: int = 128
+    projection_width: int = 0
     reconstruction: bool = True
     max_tokens: int = 120
     dropout: float = 0.0
@@ -73,7 +73,7 @@ class ModelConfig:
 
 PRESETS: dict[str, ModelConfig] = {
     "static": ModelConfig(
-        vocab_size=64_000, layers=0, width=256, projection_width=0, reconstruction=False
+        vocab_size=64_000, layers=0, width=256, reconstruction=False
     ),
     "mini": ModelConfig(),
     "small": ModelConfig(
@@ -82,7 +82,7 @@ PRESETS: dict[str, ModelConfig] = {
     # The paper's full configuration (arXiv 2205.15744, section 4.1).
     "ems": ModelConfig(
         vocab_size=60_000, layers=6, width=1024, heads=16, ffn_width=4096, language_width=128,
-        dropout=0.1,
+        projection_width=128, dropout=0.1,
     ),
 }  # fmt: skip
 
