@@ -15,10 +15,9 @@ from tqdm import tqdm
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.evaluation.bitext import cross_fitted_f1
-from ems_fast.evaluation.results import Results, Row
+from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
-from ems_fast.evaluation.table import percent
 from ems_fast.mining.margin import Margin, check_margin
 
 

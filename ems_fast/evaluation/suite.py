@@ -12,9 +12,10 @@ from ems_fast.encoding.protocol import Encodes
 from ems_fast.errors import InputError
 from ems_fast.evaluation import classification, sets, sts
 from ems_fast.evaluation.classification import ClassificationEvaluation, evaluate_classification
+from ems_fast.evaluation.folders import Split, check_split
 from ems_fast.evaluation.report import Evaluation, evaluate
 from ems_fast.evaluation.results import Results
-from ems_fast.evaluation.sets import Split, check_split, read_eval_sets
+from ems_fast.evaluation.sets import read_eval_sets
 from ems_fast.evaluation.sts import StsEvaluation, evaluate_sts
 from ems_fast.mining.margin import Margin
 
