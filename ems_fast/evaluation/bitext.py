@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, text_ids
+from ems_fast.encoding.protocol import Encodes, text_ids
 from ems_fast.errors import InputError
+from ems_fast.evaluation.retrieval import check_translations
 from ems_fast.mining.margin import Margin
 from ems_fast.mining.search import Mining, Strategy, mine
 from ems_fast.mining.threshold import fit_threshold
@@ -69,13 +70,7 @@ def hide_pairs(
     Raises:
         InputError: sides of different length, empty or not strings, or a fraction out of range.
     """
-    check_sentences("source", source)
-    check_sentences("target", target)
-    if len(source) != len(target):
-        raise InputError(
-            f"source and target: have {len(source)} and {len(target)} sentences, expected the "
-            f"same number, translations in order"
-        )
+    check_translations("source", source, "target", target)
     if not 0 < gold_fraction <= 1:
         raise InputError(f"gold_fraction: got {gold_fraction}, expected more than 0 and at most 1")
     own = np.arange(len(source))
@@ -84,15 +79,13 @@ def hide_pairs(
     pairs = rng.permutation(distinct)
     g = max(1, round(gold_fraction * len(pairs)))
     gold, rest = pairs[:g], pairs[g:]
-    sources = rng.permutation(np.concatenate([gold, rest[::2]]))
-    targets = rng.permutation(np.concatenate([gold, rest[1::2]]))
-    place_source, place_target = np.empty(len(source), np.int64), np.empty(len(source), np.int64)
-    place_source[sources] = np.arange(len(sources))
-    place_target[targets] = np.arange(len(targets))
+    sources, targets = np.concatenate([gold, rest[::2]]), np.concatenate([gold, rest[1::2]])
+    order, target_order = rng.permutation(len(sources)), rng.permutation(len(targets))
     return BitextTask(
-        tuple(source[i] for i in sources),
-        tuple(target[i] for i in targets),
-        np.stack([place_source[gold], place_target[gold]], axis=1),
+        tuple(source[i] for i in sources[order]),
+        tuple(target[i] for i in targets[target_order]),
+        # The gold pairs came first; where did the permutations put them?
+        np.stack([np.argsort(order)[:g], np.argsort(target_order)[:g]], axis=1),
     )
 
 

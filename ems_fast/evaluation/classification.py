@@ -14,15 +14,8 @@ from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
-from ems_fast.evaluation.folders import (
-    Split,
-    check_split,
-    chosen_languages,
-    label_languages,
-    language_of,
-    read_lines,
-    subfolders,
-)
+from ems_fast.evaluation import folders
+from ems_fast.evaluation.folders import Split
 from ems_fast.evaluation.probe import HIDDEN, Probes
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.text.languages import normalize_language
@@ -128,21 +121,21 @@ def evaluate_classification(
         InputError: no collection is found, a language or a file is missing, a file is not of that
             form, or a category does not occur in the training sentences; an option out of range.
     """
-    check_split(split)
+    folders.check_split(split)
     for name, value, least in (("repeats", repeats, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
         if value < least:
             raise InputError(f"{name}: got {value}, expected at least {least}")
     collections = find_collections(Path(folder))
     if not collections:
         raise InputError(f"{folder}: holds no classification set, expected {EXPECTED}")
-    source, asked = normalize_language(source_language), chosen_languages(languages)
+    source, asked = normalize_language(source_language), folders.chosen_languages(languages)
     rows = []
     for collection in collections:
-        folders = _choose(collection, source, asked)
-        train = _read(folders[source] / "train.tsv")
+        chosen = _choose(collection, source, asked)
+        train = _read(chosen[source] / "train.tsv")
         classes = sorted({category for _, category in train})
-        dev = _read(folders[source] / "dev.tsv", classes)
-        tests = {label: _read(path / f"{split}.tsv", classes) for label, path in folders.items()}
+        dev = _read(chosen[source] / "dev.tsv", classes)
+        tests = {label: _read(path / f"{split}.tsv", classes) for label, path in chosen.items()}
         x, y = _encode(encoder, train, classes)
         probes = Probes((x.shape[1], *HIDDEN, len(classes)), range(seed, seed + repeats))
         probes.fit((x, y), _encode(encoder, dev, classes), epochs, progress=progress)
@@ -159,27 +152,27 @@ def find_collections(path: Path) -> list[Path]:
     """The folders at or under `path` that hold a folder with a ``train.tsv`` a language."""
     return [
         folder
-        for folder in subfolders(path)
+        for folder in folders.subfolders(path)
         if any(_LANGUAGE_FOLDER.match(f.parent.name) for f in folder.glob("*/train.tsv"))
     ]
 
 
 def _choose(collection: Path, source: str, languages: Sequence[str] | None) -> dict[str, Path]:
     """The folders of the chosen languages and of `source`, by language."""
-    folders = label_languages(
+    paths = folders.label_languages(
         {
             folder.name: folder
             for folder in sorted(collection.iterdir())
             if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
         }
     )
-    there = ", ".join(folders)
-    if source not in folders:
+    there = ", ".join(paths)
+    if source not in paths:
         raise InputError(f"source_language: {collection} has no {source}; it has {there}")
     if languages is None:
-        return folders
+        return paths
     wanted = {*languages, source}
-    chosen = {label: path for label, path in folders.items() if language_of(label) in wanted}
+    chosen = {label: path for label, path in paths.items() if folders.language_of(label) in wanted}
     others = wanted - {source}
     if others and len(chosen) == 1:
         raise InputError(
@@ -190,7 +183,7 @@ def _choose(collection: Path, source: str, languages: Sequence[str] | None) -> d
 
 def _read(file: Path, classes: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Texts and categories of a TSV file whose header names both; None allows any category."""
-    header, *rows = (line.split("\t") for line in read_lines(file))
+    header, *rows = (line.split("\t") for line in folders.read_lines(file))
     if not {"category", "text"} <= {*header}:
         raise InputError(
             f"{file}:1: has the columns {', '.join(header)}, expected 'category' and 'text' "

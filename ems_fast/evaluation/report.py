@@ -20,6 +20,15 @@ from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
 from ems_fast.mining.margin import Margin, check_margin
 
+# The figures of a retrieval that are shown, and the titles of their columns.
+_FIGURES = {
+    "forward": "forward %",
+    "backward": "backward %",
+    "mean": "mean %",
+    "xsim_error": "xsim error %",
+    "xsim_error_back": "xsim error back %",
+}
+
 
 @dataclass(frozen=True)
 class EvaluationRow(Row):
@@ -28,11 +37,7 @@ class EvaluationRow(Row):
     Attributes:
         name: of the collection.
         source_lang, target_lang: of the set; empty in an average.
-        n: number of pairs.
-        forward, backward, mean: retrieval accuracy from source to target, back, and the mean of
-            both, from 0 to 1.
-        xsim_error, xsim_error_back: error rate of margin-ranked retrieval from source to target,
-            and back, from 0 to 1.
+        n, forward, backward, mean, xsim_error, xsim_error_back: as in `RetrievalResult`.
         bitext_f1: F1 of mining as `cross_fitted_f1` defines it, from 0 to 1; None if not asked for.
     """
 
@@ -83,14 +88,13 @@ class Evaluation(Results[EvaluationRow]):
 
     def _header(self) -> tuple[str, ...]:
         mined = any(row.bitext_f1 is not None for row in self.rows)
-        return _HEADER if mined else _HEADER[:-1]
+        return ("set", "languages", "pairs", *_FIGURES.values(), *["mining F1 %"] * mined)
 
     def _cells(self, row: EvaluationRow) -> tuple[str, ...]:
         languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
-        figures = (row.forward, row.backward, row.mean, row.xsim_error, row.xsim_error_back)
+        figures = [percent(getattr(row, figure)) for figure in _FIGURES]
         f1 = "" if row.bitext_f1 is None else percent(row.bitext_f1)
-        cells = (row.name, languages, str(row.n), *map(percent, figures), f1)
-        return cells[: len(self._header())]
+        return (row.name, languages, str(row.n), *figures, f1)[: len(self._header())]
 
 
 def evaluate(
@@ -119,45 +123,33 @@ def evaluate(
         raise InputError("eval_sets: got none, expected at least one evaluation set")
     check_margin(margin)
     for eval_set in eval_sets:
-        label = f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"
-        check_sentences(label, eval_set.source)
-        if len(eval_set.source) != len(eval_set.target):
+        check_sentences(_label(eval_set), eval_set.source)
+        n, m = len(eval_set.source), len(eval_set.target)
+        if n != m:
             raise InputError(
-                f"{label}: has {len(eval_set.source)} source and {len(eval_set.target)} target "
-                f"sentences, expected the same number"
+                f"{_label(eval_set)}: has {n} source and {m} target sentences, expected the same "
+                f"number"
             )
     encode = _shared_encoding(encoder, eval_sets)
     rows = []
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
-            bar.set_postfix_str(f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}")
-            vectors = encode(eval_set.source), encode(eval_set.target)
-            result = retrieval_from_vectors(
-                *vectors,
-                margin=margin,
-                k=k,
-                source_ids=text_ids(eval_set.source),
-                target_ids=text_ids(eval_set.target),
+            bar.set_postfix_str(_label(eval_set))
+            sides = eval_set.source, eval_set.target
+            vectors = encode(sides[0]), encode(sides[1])
+            source_ids, target_ids = map(text_ids, sides)
+            found = retrieval_from_vectors(
+                *vectors, margin=margin, k=k, source_ids=source_ids, target_ids=target_ids
             )
-            rows.append(
-                EvaluationRow(
-                    name=eval_set.name,
-                    source_lang=eval_set.source_lang,
-                    target_lang=eval_set.target_lang,
-                    n=result.n,
-                    forward=result.forward,
-                    backward=result.backward,
-                    mean=result.mean,
-                    xsim_error=result.xsim_error,
-                    xsim_error_back=result.xsim_error_back,
-                    bitext_f1=cross_fitted_f1(
-                        eval_set.source, eval_set.target, vectors, k=k, margin=margin
-                    )
-                    if bitext
-                    else None,
-                )
-            )
+            f1 = cross_fitted_f1(*sides, vectors, k=k, margin=margin) if bitext else None
+            languages = eval_set.source_lang, eval_set.target_lang
+            figures = {figure: getattr(found, figure) for figure in ("n", *_FIGURES)}
+            rows.append(EvaluationRow(eval_set.name, *languages, bitext_f1=f1, **figures))
     return Evaluation(rows=tuple(rows), margin=margin, k=k)
+
+
+def _label(eval_set: EvalSet) -> str:
+    return f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"
 
 
 def _shared_encoding(
@@ -177,9 +169,3 @@ def _shared_encoding(
         return vectors
 
     return encode
-
-
-_HEADER = (
-    "set", "languages", "pairs", "forward %", "backward %", "mean %",
-    "xsim error %", "xsim error back %", "mining F1 %",
-)  # fmt: skip

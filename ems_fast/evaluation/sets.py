@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ems_fast.errors import InputError
-from ems_fast.evaluation.folders import (
-    keep_languages,
-    label_languages,
-    language_of,
-    read_lines,
-    subfolders,
-)
+from ems_fast.evaluation import folders
 from ems_fast.text.languages import is_language, normalize_language
 
 ENGLISH = "en"
@@ -75,7 +69,7 @@ class _Candidate:
 
     def __post_init__(self) -> None:
         """Order the sides: English is the target, others are alphabetical."""
-        self.sides.sort(key=lambda s: (language_of(s.language) == ENGLISH, s.language))
+        self.sides.sort(key=lambda s: (folders.language_of(s.language) == ENGLISH, s.language))
 
     @property
     def languages(self) -> tuple[str, str]:
@@ -111,7 +105,7 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
         raise InputError(
             f"{path}: holds no evaluation set that can be recognised; expected {EXPECTED}"
         )
-    kept = keep_languages(
+    kept = folders.keep_languages(
         candidates, lambda c: c.languages, languages, always=[ENGLISH], where=f"{path} has no set"
     )
     read = cache(_read)  # a file that many sets share is read once
@@ -141,7 +135,7 @@ def _find(path: Path) -> list[_Candidate]:
         raise InputError(f"{path}: no such file or folder, expected evaluation sets")
     return [
         candidate
-        for folder in subfolders(path) or [path.parent]
+        for folder in folders.subfolders(path) or [path.parent]
         for candidate in _recognize(folder, path)
         if path.is_dir() or any(side.file == path for side in candidate.sides)
     ]
@@ -182,8 +176,8 @@ def _against_english(name: str, pair: list[str], files: dict[str, Path]) -> list
         raise InputError(f"{file}: its translations {missing.name} are missing beside it")
     if len(files) == 1:
         raise InputError(f"{file}: there is no file of the same name in another language beside it")
-    sides = [_Side(label, file) for label, file in label_languages(files).items()]
-    english = [side for side in sides if language_of(side.language) == ENGLISH]
+    sides = [_Side(label, file) for label, file in folders.label_languages(files).items()]
+    english = [side for side in sides if folders.language_of(side.language) == ENGLISH]
     if not english and len(sides) > 2:
         raise InputError(
             f"{file}: {len(sides)} languages share this name and English is not one of "
@@ -195,7 +189,7 @@ def _against_english(name: str, pair: list[str], files: dict[str, Path]) -> list
 
 def _read(file: Path, column: int | None) -> tuple[str, ...]:
     """The lines of a file, or of one of the first two columns of a TSV file."""
-    lines = read_lines(file)
+    lines = folders.read_lines(file)
     if column is None:
         return lines
     rows = [line.split("\t") for line in lines]

@@ -17,14 +17,8 @@ from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
-from ems_fast.evaluation.folders import (
-    Split,
-    check_split,
-    keep_languages,
-    label_languages,
-    read_lines,
-    subfolders,
-)
+from ems_fast.evaluation import folders
+from ems_fast.evaluation.folders import Split
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.mining.pairs import pair_cosines
 
@@ -92,11 +86,11 @@ def evaluate_sts(
     Raises:
         InputError: no file is found or left, or a file is not of that form; an unknown split.
     """
-    check_split(split)
+    folders.check_split(split)
     found = find_files(Path(folder), split)
     if not found:
         raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")
-    files = keep_languages(
+    files = folders.keep_languages(
         found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities"
     )
     rows = []
@@ -114,14 +108,14 @@ def evaluate_sts(
 def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
     """Collection, language and file of the similarities at or under a folder."""
     found: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
-    for folder in subfolders(path):
+    for folder in folders.subfolders(path):
         for file in sorted(folder.glob(f"*-{split}.csv")):
             if match := _FILE.match(file.name):
                 found[folder, match["name"]][match["code"]] = file
     return [
         (name, label, file)
         for (_, name), files in found.items()
-        for label, file in label_languages(files).items()
+        for label, file in folders.label_languages(files).items()
     ]
 
 
@@ -157,7 +151,7 @@ def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str, float]]:
-    reader = csv.reader(read_lines(file), strict=True)
+    reader = csv.reader(folders.read_lines(file), strict=True)
     try:
         for row in reader:
             if len(row) != 3:
