@@ -143,10 +143,10 @@ def score_mining(
     mined = source_ids[mining.source_indices] * sizes[1] + target_ids[mining.target_indices]
     right = np.isin(mined, gold)
     if threshold is None:
-        if not right.any():
-            # No threshold can find anything; none accepted is the defined answer.
-            return BitextResult(0.0, 0.0, 0.0, float("inf"), 0, len(gold))
-        threshold = fit_threshold(mining.scores, right, total_positives=len(gold)).threshold
+        # Where nothing is right, the defined answer is to accept none.
+        threshold = float("inf")
+        if right.any():
+            threshold = fit_threshold(mining.scores, right, total_positives=len(gold)).threshold
     accepted = mining.scores >= np.float32(threshold)
     hits, count = int(right[accepted].sum()), int(accepted.sum())
     return BitextResult(
@@ -198,15 +198,14 @@ def cross_fitted_f1(
         )  # fmt: skip
         sides = ({text for text in side if text.strip()} for side in (task.source, task.target))
         fewest = max(1, min(map(len, sides)))
-        minings.append(
-            (mine(known, task.source, task.target, k=min(k, fewest), margin=margin), task)
-        )
-    thresholds = [score_mining(mining, task).threshold for mining, task in minings]
-    scores = [
-        score_mining(mining, task, threshold=threshold).f1
-        for (mining, task), threshold in zip(minings, reversed(thresholds), strict=True)
-    ]
-    return sum(scores) / len(scores)
+        mining = mine(known, task.source, task.target, k=min(k, fewest), margin=margin)
+        minings.append((mining, task))
+    thresholds = [score_mining(*mined).threshold for mined in minings]
+    first, second = (
+        score_mining(*mined, threshold=threshold).f1
+        for mined, threshold in zip(minings, thresholds[::-1], strict=True)
+    )
+    return (first + second) / 2
 
 
 @dataclass(frozen=True)

@@ -94,21 +94,19 @@ class Probes:
             masks = [
                 (self._draw(len(x), size) >= DROPOUT) / (1 - DROPOUT) for size in self._sizes[:-1]
             ]
-            inputs = x[order] * masks[0]
             for start in range(0, len(x), BATCH):
-                rows = slice(start, start + BATCH)
-                hidden_masks = [torch.ones(()), *(mask[:, rows] for mask in masks[1:])]
-                logits = self(inputs[:, rows], hidden_masks)
+                rows = order[:, start : start + BATCH]
+                logits = self(x[rows], [mask[:, start : start + BATCH] for mask in masks])
                 # Summed over the seeds and averaged over the batch: each has its own gradient.
                 loss = nn.functional.cross_entropy(
-                    logits.flatten(0, 1), y[order[:, rows]].flatten(), reduction="sum"
+                    logits.flatten(0, 1), y[rows].flatten(), reduction="sum"
                 ) / logits.shape[1]  # fmt: skip
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            accuracy = self.accuracy(*dev)
-            better = torch.from_numpy(accuracy) >= best
-            best[better] = torch.from_numpy(accuracy)[better]
+            accuracy = torch.from_numpy(self.accuracy(*dev))
+            better = accuracy >= best
+            best[better] = accuracy[better]
             for keep, parameter in zip(kept, self.parameters, strict=True):
                 keep[better] = parameter.detach()[better]
         self.parameters = kept

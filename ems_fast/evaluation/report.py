@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
@@ -109,7 +107,7 @@ def evaluate(
     """Measure translation retrieval on each set, as `evaluate_retrieval` defines it.
 
     Args:
-        encoder: encodes every sentence; a side that several sets share is encoded once.
+        encoder: encodes every sentence; a side that sets in a row share is encoded once.
         eval_sets: for example from `read_eval_sets`.
         margin: how xsim and mining rank candidates: ``ratio``, ``distance`` or ``absolute``.
         k: neighbourhood of xsim and mining.
@@ -130,7 +128,8 @@ def evaluate(
                 f"{_label(eval_set)}: has {n} source and {m} target sentences, expected the same "
                 f"number"
             )
-    encode = _shared_encoding(encoder, eval_sets)
+    # Two sides are enough to remember: sets that share one come in a row.
+    encode = lru_cache(maxsize=2)(partial(encode_sentences, encoder, "sentences"))
     rows = []
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
@@ -150,22 +149,3 @@ def evaluate(
 
 def _label(eval_set: EvalSet) -> str:
     return f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"
-
-
-def _shared_encoding(
-    encoder: Encodes, eval_sets: Sequence[EvalSet]
-) -> Callable[[tuple[str, ...]], npt.NDArray[np.float32]]:
-    """An encode() that keeps vectors for as long as another set will ask for them."""
-    left = Counter(side for s in eval_sets for side in (s.source, s.target))
-    kept: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
-
-    def encode(sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
-        vectors = kept.pop(sentences, None)
-        if vectors is None:
-            vectors = encode_sentences(encoder, "sentences", sentences)
-        left[sentences] -= 1
-        if left[sentences]:
-            kept[sentences] = vectors
-        return vectors
-
-    return encode

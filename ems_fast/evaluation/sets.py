@@ -60,21 +60,16 @@ class _Side(NamedTuple):
     column: int | None = None
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A set that was recognised by its files' names and is not read yet."""
 
     name: str
-    sides: list[_Side]
-
-    def __post_init__(self) -> None:
-        """Order the sides: English is the target, others are alphabetical."""
-        self.sides.sort(key=lambda s: (folders.language_of(s.language) == ENGLISH, s.language))
+    source: _Side
+    target: _Side
 
     @property
     def languages(self) -> tuple[str, str]:
-        source, target = self.sides
-        return source.language, target.language
+        return self.source.language, self.target.language
 
 
 def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) -> list[EvalSet]:
@@ -111,11 +106,12 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
     read = cache(_read)  # a file that many sets share is read once
     sets = []
     for candidate in sorted(kept, key=lambda c: (c.name, c.languages)):
-        source, target = (read(side.file, side.column) for side in candidate.sides)
+        _, (_, file, column), (_, other, other_column) = candidate
+        source, target = read(file, column), read(other, other_column)
         if len(source) != len(target):
             raise InputError(
-                f"{' and '.join(str(side.file) for side in candidate.sides)}: have {len(source)} "
-                f"and {len(target)} lines, expected the same number, translations in order"
+                f"{file} and {other}: have {len(source)} and {len(target)} lines, expected the "
+                f"same number, translations in order"
             )
         sets.append(EvalSet(candidate.name, *candidate.languages, source, target))
     return sets
@@ -137,7 +133,7 @@ def _find(path: Path) -> list[_Candidate]:
         candidate
         for folder in folders.subfolders(path) or [path.parent]
         for candidate in _recognize(folder, path)
-        if path.is_dir() or any(side.file == path for side in candidate.sides)
+        if path.is_dir() or path in (candidate.source.file, candidate.target.file)
     ]
 
 
@@ -155,7 +151,8 @@ def _recognize(folder: Path, path: Path) -> list[_Candidate]:
                 if is_language(first) and is_language(second):
                     codes = map(normalize_language, (first, second))
                     sides = [_Side(code, file, column) for column, code in enumerate(codes)]
-                    found.append(_Candidate(name, sides))
+                    sides.sort(key=lambda side: (side.language == ENGLISH, side.language))
+                    found.append(_Candidate(name, *sides))
             elif suffix in (first, second) if first else is_language(suffix):
                 groups[name, first, second][suffix] = file
     named = [(name, pair, files) for (name, *pair), files in groups.items()]
@@ -183,8 +180,8 @@ def _against_english(name: str, pair: list[str], files: dict[str, Path]) -> list
             f"{file}: {len(sides)} languages share this name and English is not one of "
             f"them, so there is nothing to pair them with"
         )
-    pivot = english[0] if english else sides[-1]
-    return [_Candidate(name, [side, pivot]) for side in sides if side is not pivot]
+    pivot = english[0] if english else sides[-1]  # English, or the last of the alphabet
+    return [_Candidate(name, side, pivot) for side in sides if side is not pivot]
 
 
 def _read(file: Path, column: int | None) -> tuple[str, ...]:

@@ -74,23 +74,11 @@ def evaluate_folders(
 ) -> SuiteEvaluation:
     """Recognise what each folder holds, and measure all of it.
 
-    Folders may hold several layouts, also further down: those of `read_eval_sets`,
-    `evaluate_classification` and `evaluate_sts`.
-
-    Args:
-        encoder: encodes every sentence.
-        paths: folders, or single files of translations.
-        languages: keep these (translations: with English), in any form that `normalize_language`
-            takes; None keeps all. Each task whose sets are there needs one of them.
-        tasks: measure only these.
-        margin: as in `evaluate`.
-        k: as in `evaluate`.
-        bitext: as in `evaluate`.
-        source_language: as in `evaluate_classification`.
-        split: as in `evaluate_classification` and `evaluate_sts`.
-        seed: as in `evaluate_classification`.
-        repeats: as in `evaluate_classification`.
-        progress: show bars on the standard error stream.
+    The `paths` are folders, or single files of translations. Folders may hold several layouts,
+    also further down: those of `read_eval_sets`, `evaluate_classification` and `evaluate_sts`.
+    Only `tasks` are measured, and only on `languages` (translations: with English); None keeps
+    all, and each task whose sets are there needs one of them. The other options are those of
+    `evaluate`, `evaluate_classification` and `evaluate_sts`.
 
     Raises:
         InputError: a folder is missing or holds nothing that is understood, nothing is there for

@@ -193,8 +193,6 @@ class RunFolder:
         Args:
             step: of the checkpoint it resumes.
         """
-        if not self.metrics.exists():
-            return
         kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
         with replacing(self.metrics) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
