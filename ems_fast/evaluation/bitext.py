@@ -166,8 +166,6 @@ def cross_fitted_f1(
     *,
     k: int = 4,
     margin: Margin = "ratio",
-    gold_fraction: float = 0.2,
-    seed: int = 0,
 ) -> float:
     """F1 of mining aligned sentences with gold pairs hidden among distractors, after BUCC.
 
@@ -180,8 +178,6 @@ def cross_fitted_f1(
         vectors: of both sides, [n, D].
         k: as in `mine`; at most the number of sentences of a task.
         margin: as in `mine`.
-        gold_fraction: as in `hide_pairs`.
-        seed: for the halves, the choice and the order.
 
     Raises:
         InputError: fewer than two pairs, or as `hide_pairs` and `mine`.
@@ -189,13 +185,10 @@ def cross_fitted_f1(
     if len(source) < 2:
         raise InputError(f"source: has {len(source)} sentence, expected at least 2 to mine")
     known = _Known(dict(zip((*source, *target), (*vectors[0], *vectors[1]), strict=True)))
-    order = np.random.default_rng(seed).permutation(len(source))
+    order = np.random.default_rng(0).permutation(len(source))
     minings = []
     for half in (order[::2], order[1::2]):
-        task = hide_pairs(
-            [source[i] for i in half], [target[i] for i in half],
-            gold_fraction=gold_fraction, seed=seed,
-        )  # fmt: skip
+        task = hide_pairs([source[i] for i in half], [target[i] for i in half])
         sides = ({text for text in side if text.strip()} for side in (task.source, task.target))
         fewest = max(1, min(map(len, sides)))
         mining = mine(known, task.source, task.target, k=min(k, fewest), margin=margin)

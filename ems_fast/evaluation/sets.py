@@ -95,7 +95,7 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
             two files have different numbers of lines, or a line of a TSV has one column.
     """
     path = Path(path)
-    candidates = _find(path)
+    candidates = find_eval_sets(path)
     if not candidates:
         raise InputError(
             f"{path}: holds no evaluation set that can be recognised; expected {EXPECTED}"
@@ -117,16 +117,12 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
     return sets
 
 
-def holds_eval_sets(path: Path) -> bool:
-    """Whether `read_eval_sets` would recognise something in a folder or file.
+def find_eval_sets(path: Path) -> list[_Candidate]:
+    """What `read_eval_sets` would read of a folder or file.
 
     Raises:
         InputError: no such folder or file, or a file of a set has no partner.
     """
-    return bool(_find(path))
-
-
-def _find(path: Path) -> list[_Candidate]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder, expected evaluation sets")
     return [

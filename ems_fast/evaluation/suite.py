@@ -134,7 +134,7 @@ def _merged(parts: Sequence[E]) -> E | None:
 def _tasks_of(path: Path, split: Split) -> list[Task]:
     """The tasks that a folder, or a file of translations, holds sets for."""
     held: dict[Task, bool] = {
-        "retrieval": sets.holds_eval_sets(path),
+        "retrieval": bool(sets.find_eval_sets(path)),
         "classification": bool(classification.find_collections(path)),
         "sts": bool(sts.find_files(path, split)),
     }
