@@ -223,7 +223,6 @@ def nearest_examples(
     Raises:
         InputError: not strings, empty, or fewer different sentences than `n`.
     """
-    check_sentences("queries", queries)
     check_sentences("sentences", sentences)
     texts = list(dict.fromkeys(sentences))
     found = nearest(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,24 +125,18 @@ def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
 def _data(run: RunFolder) -> list[str]:
     data = run.read_config().get("data", {})
     total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
-    counts = _language_pairs(run, data)
-    if not counts:
-        return [total]
-    rows = ((name, f"{count:,}") for name, count in counts.items())
-    return [total, _table(("languages", "pairs"), *rows)]
+    counts = data.get("language_pairs") or _corpus_counts(run, data)
+    rows = [(name, f"{count:,}") for name, count in counts.items()]
+    return [total, _table(("languages", "pairs"), *rows)] if rows else [total]
 
 
-def _language_pairs(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
-    """Training pairs by language pair; empty if neither run nor corpus tells any more."""
-    if "language_pairs" in data:
-        return dict(data["language_pairs"])
-    try:
+def _corpus_counts(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
+    """Training pairs by language pair; empty where the corpus is gone or another one is there."""
+    with suppress(InputError, KeyError):
         corpus = BinaryCorpus.open(run.path / data["corpus"])
-    except (InputError, KeyError):  # not there any more
-        return {}
-    if corpus.num_pairs != data.get("pairs"):  # another corpus is there now
-        return {}
-    return {shard.name: shard.num_pairs for shard in corpus.shards}
+        if corpus.num_pairs == data.get("pairs"):
+            return {shard.name: shard.num_pairs for shard in corpus.shards}
+    return {}
 
 
 def _evaluation(run: RunFolder) -> list[str]:
