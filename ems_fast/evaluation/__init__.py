@@ -13,6 +13,7 @@ from ems_fast.evaluation.classification import (
     ClassificationRow,
     evaluate_classification,
 )
+from ems_fast.evaluation.folders import Split
 from ems_fast.evaluation.report import Evaluation, EvaluationRow, evaluate
 from ems_fast.evaluation.retrieval import (
     Example,
@@ -21,7 +22,7 @@ from ems_fast.evaluation.retrieval import (
     nearest_examples,
     retrieval_from_vectors,
 )
-from ems_fast.evaluation.sets import EvalSet, Split, read_eval_sets
+from ems_fast.evaluation.sets import EvalSet, read_eval_sets
 from ems_fast.evaluation.sts import StsEvaluation, StsRow, evaluate_sts, spearman
 from ems_fast.evaluation.suite import TASKS, SuiteEvaluation, Task, evaluate_folders
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, text_ids
+from ems_fast.encoding.protocol import Encodes, text_ids
 from ems_fast.errors import InputError
+from ems_fast.evaluation.retrieval import check_translations
 from ems_fast.mining.margin import Margin
 from ems_fast.mining.search import Mining, Strategy, mine
 from ems_fast.mining.threshold import fit_threshold
@@ -69,13 +70,7 @@ def hide_pairs(
     Raises:
         InputError: sides of different length, empty or not strings, or a fraction out of range.
     """
-    check_sentences("source", source)
-    check_sentences("target", target)
-    if len(source) != len(target):
-        raise InputError(
-            f"source and target: have {len(source)} and {len(target)} sentences, expected the "
-            f"same number, translations in order"
-        )
+    check_translations("source", source, "target", target)
     if not 0 < gold_fraction <= 1:
         raise InputError(f"gold_fraction: got {gold_fraction}, expected more than 0 and at most 1")
     own = np.arange(len(source))
@@ -84,15 +79,13 @@ def hide_pairs(
     pairs = rng.permutation(distinct)
     g = max(1, round(gold_fraction * len(pairs)))
     gold, rest = pairs[:g], pairs[g:]
-    sources = rng.permutation(np.concatenate([gold, rest[::2]]))
-    targets = rng.permutation(np.concatenate([gold, rest[1::2]]))
-    place_source, place_target = np.empty(len(source), np.int64), np.empty(len(source), np.int64)
-    place_source[sources] = np.arange(len(sources))
-    place_target[targets] = np.arange(len(targets))
+    sources, targets = np.concatenate([gold, rest[::2]]), np.concatenate([gold, rest[1::2]])
+    order, target_order = rng.permutation(len(sources)), rng.permutation(len(targets))
     return BitextTask(
-        tuple(source[i] for i in sources),
-        tuple(target[i] for i in targets),
-        np.stack([place_source[gold], place_target[gold]], axis=1),
+        tuple(source[i] for i in sources[order]),
+        tuple(target[i] for i in targets[target_order]),
+        # The gold pairs came first; where did the permutations put them?
+        np.stack([np.argsort(order)[:g], np.argsort(target_order)[:g]], axis=1),
     )
 
 
@@ -150,10 +143,10 @@ def score_mining(
     mined = source_ids[mining.source_indices] * sizes[1] + target_ids[mining.target_indices]
     right = np.isin(mined, gold)
     if threshold is None:
-        if not right.any():
-            # No threshold can find anything; none accepted is the defined answer.
-            return BitextResult(0.0, 0.0, 0.0, float("inf"), 0, len(gold))
-        threshold = fit_threshold(mining.scores, right, total_positives=len(gold)).threshold
+        # Where nothing is right, the defined answer is to accept none.
+        threshold = float("inf")
+        if right.any():
+            threshold = fit_threshold(mining.scores, right, total_positives=len(gold)).threshold
     accepted = mining.scores >= np.float32(threshold)
     hits, count = int(right[accepted].sum()), int(accepted.sum())
     return BitextResult(
@@ -173,8 +166,6 @@ def cross_fitted_f1(
     *,
     k: int = 4,
     margin: Margin = "ratio",
-    gold_fraction: float = 0.2,
-    seed: int = 0,
 ) -> float:
     """F1 of mining aligned sentences with gold pairs hidden among distractors, after BUCC.
 
@@ -187,8 +178,6 @@ def cross_fitted_f1(
         vectors: of both sides, [n, D].
         k: as in `mine`; at most the number of sentences of a task.
         margin: as in `mine`.
-        gold_fraction: as in `hide_pairs`.
-        seed: for the halves, the choice and the order.
 
     Raises:
         InputError: fewer than two pairs, or as `hide_pairs` and `mine`.
@@ -196,24 +185,20 @@ def cross_fitted_f1(
     if len(source) < 2:
         raise InputError(f"source: has {len(source)} sentence, expected at least 2 to mine")
     known = _Known(dict(zip((*source, *target), (*vectors[0], *vectors[1]), strict=True)))
-    order = np.random.default_rng(seed).permutation(len(source))
+    order = np.random.default_rng(0).permutation(len(source))
     minings = []
     for half in (order[::2], order[1::2]):
-        task = hide_pairs(
-            [source[i] for i in half], [target[i] for i in half],
-            gold_fraction=gold_fraction, seed=seed,
-        )  # fmt: skip
+        task = hide_pairs([source[i] for i in half], [target[i] for i in half])
         sides = ({text for text in side if text.strip()} for side in (task.source, task.target))
         fewest = max(1, min(map(len, sides)))
-        minings.append(
-            (mine(known, task.source, task.target, k=min(k, fewest), margin=margin), task)
-        )
-    thresholds = [score_mining(mining, task).threshold for mining, task in minings]
-    scores = [
-        score_mining(mining, task, threshold=threshold).f1
-        for (mining, task), threshold in zip(minings, reversed(thresholds), strict=True)
-    ]
-    return sum(scores) / len(scores)
+        mining = mine(known, task.source, task.target, k=min(k, fewest), margin=margin)
+        minings.append((mining, task))
+    thresholds = [score_mining(*mined).threshold for mined in minings]
+    first, second = (
+        score_mining(*mined, threshold=threshold).f1
+        for mined, threshold in zip(minings, thresholds[::-1], strict=True)
+    )
+    return (first + second) / 2
 
 
 @dataclass(frozen=True)

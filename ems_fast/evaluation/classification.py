@@ -14,17 +14,10 @@ from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
+from ems_fast.evaluation import folders
+from ems_fast.evaluation.folders import Split
 from ems_fast.evaluation.probe import HIDDEN, Probes
-from ems_fast.evaluation.results import Results, Row
-from ems_fast.evaluation.sets import (
-    Split,
-    check_split,
-    chosen_languages,
-    folders_in,
-    label_languages,
-    read_lines,
-)
-from ems_fast.evaluation.table import percent
+from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.text.languages import normalize_language
 
 EXPECTED = "deu_Latn/train.tsv, dev.tsv and test.tsv with columns 'category' and 'text'"
@@ -90,15 +83,6 @@ class ClassificationEvaluation(Results[ClassificationRow]):
         return (row.name, tested, str(row.n), percent(row.accuracy), percent(row.spread))
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """Sentences, their categories and the file that they are from."""
-
-    file: Path
-    texts: tuple[str, ...]
-    categories: tuple[str, ...]
-
-
 def evaluate_classification(
     encoder: Encodes,
     folder: str | Path,
@@ -137,22 +121,30 @@ def evaluate_classification(
         InputError: no collection is found, a language or a file is missing, a file is not of that
             form, or a category does not occur in the training sentences; an option out of range.
     """
-    check_split(split)
+    folders.check_split(split)
     for name, value, least in (("repeats", repeats, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
         if value < least:
             raise InputError(f"{name}: got {value}, expected at least {least}")
     collections = find_collections(Path(folder))
     if not collections:
         raise InputError(f"{folder}: holds no classification set, expected {EXPECTED}")
-    source = normalize_language(source_language)
-    seeds = range(seed, seed + repeats)
-    rows = [
-        row
-        for collection in collections
-        for row in _transfer(
-            encoder, collection, source, chosen_languages(languages), split, seeds, epochs, progress
-        )
-    ]
+    source, asked = normalize_language(source_language), folders.chosen_languages(languages)
+    rows = []
+    for collection in collections:
+        chosen = _choose(collection, source, asked)
+        train = _read(chosen[source] / "train.tsv")
+        classes = sorted({category for _, category in train})
+        dev = _read(chosen[source] / "dev.tsv", classes)
+        tests = {label: _read(path / f"{split}.tsv", classes) for label, path in chosen.items()}
+        x, y = _encode(encoder, train, classes)
+        probes = Probes((x.shape[1], *HIDDEN, len(classes)), range(seed, seed + repeats))
+        probes.fit((x, y), _encode(encoder, dev, classes), epochs, progress=progress)
+        name = collection.resolve().name
+        for label, test in tqdm(
+            tests.items(), desc=collection.name, unit="language", disable=not progress
+        ):
+            accuracies = probes.accuracy(*_encode(encoder, test, classes))
+            rows.append(ClassificationRow(name, label, len(test), tuple(accuracies.tolist())))
     return ClassificationEvaluation(tuple(rows), source, seed, epochs, split)
 
 
@@ -160,70 +152,38 @@ def find_collections(path: Path) -> list[Path]:
     """The folders at or under `path` that hold a folder with a ``train.tsv`` a language."""
     return [
         folder
-        for folder in (folders_in(path) if path.is_dir() else [])
+        for folder in folders.subfolders(path)
         if any(_LANGUAGE_FOLDER.match(f.parent.name) for f in folder.glob("*/train.tsv"))
     ]
 
 
-def _transfer(
-    encoder: Encodes,
-    collection: Path,
-    source: str,
-    languages: Sequence[str] | None,
-    split: Split,
-    seeds: Sequence[int],
-    epochs: int,
-    progress: bool,
-) -> list[ClassificationRow]:
-    folders = _language_folders(collection)
-    wanted = {
-        label: folder
-        for label, folder in folders.items()
-        if languages is None or label.split("_")[0] in {*languages, source}
-    }
-    if source not in wanted:
+def _choose(collection: Path, source: str, languages: Sequence[str] | None) -> dict[str, Path]:
+    """The folders of the chosen languages and of `source`, by language."""
+    paths = folders.label_languages(
+        {
+            folder.name: folder
+            for folder in sorted(collection.iterdir())
+            if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
+        }
+    )
+    there = ", ".join(paths)
+    if source not in paths:
+        raise InputError(f"source_language: {collection} has no {source}; it has {there}")
+    if languages is None:
+        return paths
+    wanted = {*languages, source}
+    chosen = {label: path for label, path in paths.items() if folders.language_of(label) in wanted}
+    others = wanted - {source}
+    if others and len(chosen) == 1:
         raise InputError(
-            f"source_language: {collection} has no {source}; it has {', '.join(folders)}"
+            f"languages: {collection} has none of {', '.join(sorted(others))}; it has {there}"
         )
-    others = {*(languages or ())} - {source}
-    if others and len(wanted) == 1:
-        raise InputError(
-            f"languages: {collection} has none of {', '.join(sorted(others))}; "
-            f"it has {', '.join(folders)}"
-        )
-    train, dev = (_read(wanted[source] / f"{part}.tsv") for part in ("train", "dev"))
-    tests = {label: _read(folder / f"{split}.tsv") for label, folder in wanted.items()}
-    classes = {category: i for i, category in enumerate(sorted({*train.categories}))}
-    targets = [_targets(part, classes) for part in (train, dev, *tests.values())]
-    x, x_dev = (_encode(encoder, part) for part in (train, dev))
-    probes = Probes((x.shape[1], *HIDDEN, len(classes)), seeds)
-    probes.fit((x, targets[0]), (x_dev, targets[1]), epochs, progress=progress)
-    rows = []
-    with tqdm(tests.items(), desc=collection.name, unit="language", disable=not progress) as bar:
-        for (label, test), target in zip(bar, targets[2:], strict=True):
-            accuracies = probes.accuracy(_encode(encoder, test), target)
-            rows.append(
-                ClassificationRow(
-                    collection.resolve().name, label, len(test.texts), tuple(accuracies.tolist())
-                )
-            )
-    return rows
+    return chosen
 
 
-def _language_folders(collection: Path) -> dict[str, Path]:
-    """Languages and their folders, told apart by script where a language has several."""
-    folders = {
-        folder.name: folder
-        for folder in sorted(collection.iterdir())
-        if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
-    }
-    labels = {label: folders[code] for code, label in label_languages(folders).items()}
-    return dict(sorted(labels.items()))
-
-
-def _read(file: Path) -> _Labelled:
-    """Read a TSV file whose header names ``category`` and ``text``."""
-    header, *rows = (line.split("\t") for line in read_lines(file))
+def _read(file: Path, classes: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Texts and categories of a TSV file whose header names both; None allows any category."""
+    header, *rows = (line.split("\t") for line in folders.read_lines(file))
     if not {"category", "text"} <= {*header}:
         raise InputError(
             f"{file}:1: has the columns {', '.join(header)}, expected 'category' and 'text' "
@@ -231,23 +191,24 @@ def _read(file: Path) -> _Labelled:
         )
     if not rows:
         raise InputError(f"{file}: has no sentence, expected at least one below the header")
-    category, text = header.index("category"), header.index("text")
+    examples = []
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise InputError(f"{file}:{line}: has {len(row)} columns, expected {len(header)}")
-    return _Labelled(file, tuple(row[text] for row in rows), tuple(row[category] for row in rows))
-
-
-def _targets(part: _Labelled, classes: dict[str, int]) -> Tensor:
-    """The classes of sentences, int64 (n,)."""
-    for line, category in enumerate(part.categories, 2):
-        if category not in classes:
+        text, category = row[header.index("text")], row[header.index("category")]
+        if classes is not None and category not in classes:
             raise InputError(
-                f"{part.file}:{line}: category {category!r} is not among those of the training "
+                f"{file}:{line}: category {category!r} is not among those of the training "
                 f"sentences, {', '.join(classes)}"
             )
-    return torch.tensor([classes[category] for category in part.categories])
+        examples.append((text, category))
+    return examples
 
 
-def _encode(encoder: Encodes, part: _Labelled) -> Tensor:
-    return torch.from_numpy(encode_sentences(encoder, str(part.file), part.texts))
+def _encode(
+    encoder: Encodes, examples: Sequence[tuple[str, str]], classes: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Vectors float32 (n, D) and classes int64 (n,)."""
+    texts, categories = zip(*examples, strict=True)
+    vectors = encode_sentences(encoder, "text", texts)
+    return torch.from_numpy(vectors), torch.tensor([classes.index(c) for c in categories])

@@ -48,12 +48,11 @@ class MtebEncoder:
         if name.count("/") != 1 or not all(name.split("/")):
             raise InputError(f"name: got {name!r}, expected 'organisation/model'")
         self.encoder = encoder
-        parameters = encoder.module.state_dict()
         self.mteb_model_meta: Any = ModelMeta.create_empty(
             {
                 "name": name,
                 "revision": revision or encoder.fingerprint()[:16],
-                "n_parameters": sum(tensor.numel() for tensor in parameters.values()),
+                "n_parameters": sum(p.numel() for p in encoder.module.state_dict().values()),
                 "max_tokens": encoder.config.max_tokens,
                 "embed_dim": encoder.dimension,
                 "framework": ["PyTorch"],

@@ -20,6 +20,17 @@ LEARNING_RATE = 1e-3
 BATCH = 12
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Products this small gain nothing from threads, and lose much where processors are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Probes:
     """R multilayer perceptrons of the same shape, one a seed, trained side by side.
 
@@ -52,6 +63,7 @@ class Probes:
             x = x @ weight + bias
         return x
 
+    @_one_thread()
     def fit(
         self,
         train: tuple[Tensor, Tensor],
@@ -73,16 +85,6 @@ class Probes:
         Returns:
             float64 (R,), accuracy on `dev`.
         """
-        with _one_thread():
-            return self._fit(train, dev, epochs, progress)
-
-    def _fit(
-        self,
-        train: tuple[Tensor, Tensor],
-        dev: tuple[Tensor, Tensor],
-        epochs: int,
-        progress: bool,
-    ) -> npt.NDArray[np.float64]:
         x, y = train
         optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE, fused=True)
         best = torch.full((len(self._generators),), -1.0, dtype=torch.float64)
@@ -92,21 +94,19 @@ class Probes:
             masks = [
                 (self._draw(len(x), size) >= DROPOUT) / (1 - DROPOUT) for size in self._sizes[:-1]
             ]
-            inputs = x[order] * masks[0]
             for start in range(0, len(x), BATCH):
-                rows = slice(start, start + BATCH)
-                hidden_masks = [torch.ones(()), *(mask[:, rows] for mask in masks[1:])]
-                logits = self(inputs[:, rows], hidden_masks)
+                rows = order[:, start : start + BATCH]
+                logits = self(x[rows], [mask[:, start : start + BATCH] for mask in masks])
                 # Summed over the seeds and averaged over the batch: each has its own gradient.
                 loss = nn.functional.cross_entropy(
-                    logits.flatten(0, 1), y[order[:, rows]].flatten(), reduction="sum"
+                    logits.flatten(0, 1), y[rows].flatten(), reduction="sum"
                 ) / logits.shape[1]  # fmt: skip
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            accuracy = self.accuracy(*dev)
-            better = torch.from_numpy(accuracy) >= best
-            best[better] = torch.from_numpy(accuracy)[better]
+            accuracy = torch.from_numpy(self.accuracy(*dev))
+            better = accuracy >= best
+            best[better] = accuracy[better]
             for keep, parameter in zip(kept, self.parameters, strict=True):
                 keep[better] = parameter.detach()[better]
         self.parameters = kept
@@ -121,14 +121,3 @@ class Probes:
     def _draw(self, *shape: int) -> Tensor:
         """Uniform numbers (R, *shape), each seed's from its own generator."""
         return torch.stack([torch.rand(shape, generator=g) for g in self._generators])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Products this small gain nothing from threads, and lose much where processors are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.evaluation.bitext import cross_fitted_f1
-from ems_fast.evaluation.results import Results, Row
+from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
-from ems_fast.evaluation.table import percent
 from ems_fast.mining.margin import Margin, check_margin
+
+# The figures of a retrieval that are shown, and the titles of their columns.
+_FIGURES = {
+    "forward": "forward %",
+    "backward": "backward %",
+    "mean": "mean %",
+    "xsim_error": "xsim error %",
+    "xsim_error_back": "xsim error back %",
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,7 @@ class EvaluationRow(Row):
     Attributes:
         name: of the collection.
         source_lang, target_lang: of the set; empty in an average.
-        n: number of pairs.
-        forward, backward, mean: retrieval accuracy from source to target, back, and the mean of
-            both, from 0 to 1.
-        xsim_error, xsim_error_back: error rate of margin-ranked retrieval from source to target,
-            and back, from 0 to 1.
+        n, forward, backward, mean, xsim_error, xsim_error_back: as in `RetrievalResult`.
         bitext_f1: F1 of mining as `cross_fitted_f1` defines it, from 0 to 1; None if not asked for.
     """
 
@@ -84,14 +86,13 @@ class Evaluation(Results[EvaluationRow]):
 
     def _header(self) -> tuple[str, ...]:
         mined = any(row.bitext_f1 is not None for row in self.rows)
-        return _HEADER if mined else _HEADER[:-1]
+        return ("set", "languages", "pairs", *_FIGURES.values(), *["mining F1 %"] * mined)
 
     def _cells(self, row: EvaluationRow) -> tuple[str, ...]:
         languages = f"{row.source_lang}-{row.target_lang}" if row.source_lang else "average"
-        figures = (row.forward, row.backward, row.mean, row.xsim_error, row.xsim_error_back)
+        figures = [percent(getattr(row, figure)) for figure in _FIGURES]
         f1 = "" if row.bitext_f1 is None else percent(row.bitext_f1)
-        cells = (row.name, languages, str(row.n), *map(percent, figures), f1)
-        return cells[: len(self._header())]
+        return (row.name, languages, str(row.n), *figures, f1)[: len(self._header())]
 
 
 def evaluate(
@@ -106,7 +107,7 @@ def evaluate(
     """Measure translation retrieval on each set, as `evaluate_retrieval` defines it.
 
     Args:
-        encoder: encodes every sentence; a side that several sets share is encoded once.
+        encoder: encodes every sentence; a side that sets in a row share is encoded once.
         eval_sets: for example from `read_eval_sets`.
         margin: how xsim and mining rank candidates: ``ratio``, ``distance`` or ``absolute``.
         k: neighbourhood of xsim and mining.
@@ -120,67 +121,31 @@ def evaluate(
         raise InputError("eval_sets: got none, expected at least one evaluation set")
     check_margin(margin)
     for eval_set in eval_sets:
-        label = f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"
-        check_sentences(label, eval_set.source)
-        if len(eval_set.source) != len(eval_set.target):
+        check_sentences(_label(eval_set), eval_set.source)
+        n, m = len(eval_set.source), len(eval_set.target)
+        if n != m:
             raise InputError(
-                f"{label}: has {len(eval_set.source)} source and {len(eval_set.target)} target "
-                f"sentences, expected the same number"
+                f"{_label(eval_set)}: has {n} source and {m} target sentences, expected the same "
+                f"number"
             )
-    encode = _shared_encoding(encoder, eval_sets)
+    # Two sides are enough to remember: sets that share one come in a row.
+    encode = lru_cache(maxsize=2)(partial(encode_sentences, encoder, "sentences"))
     rows = []
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
-            bar.set_postfix_str(f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}")
-            vectors = encode(eval_set.source), encode(eval_set.target)
-            result = retrieval_from_vectors(
-                *vectors,
-                margin=margin,
-                k=k,
-                source_ids=text_ids(eval_set.source),
-                target_ids=text_ids(eval_set.target),
+            bar.set_postfix_str(_label(eval_set))
+            sides = eval_set.source, eval_set.target
+            vectors = encode(sides[0]), encode(sides[1])
+            source_ids, target_ids = map(text_ids, sides)
+            found = retrieval_from_vectors(
+                *vectors, margin=margin, k=k, source_ids=source_ids, target_ids=target_ids
             )
-            rows.append(
-                EvaluationRow(
-                    name=eval_set.name,
-                    source_lang=eval_set.source_lang,
-                    target_lang=eval_set.target_lang,
-                    n=result.n,
-                    forward=result.forward,
-                    backward=result.backward,
-                    mean=result.mean,
-                    xsim_error=result.xsim_error,
-                    xsim_error_back=result.xsim_error_back,
-                    bitext_f1=cross_fitted_f1(
-                        eval_set.source, eval_set.target, vectors, k=k, margin=margin
-                    )
-                    if bitext
-                    else None,
-                )
-            )
+            f1 = cross_fitted_f1(*sides, vectors, k=k, margin=margin) if bitext else None
+            languages = eval_set.source_lang, eval_set.target_lang
+            figures = {figure: getattr(found, figure) for figure in ("n", *_FIGURES)}
+            rows.append(EvaluationRow(eval_set.name, *languages, bitext_f1=f1, **figures))
     return Evaluation(rows=tuple(rows), margin=margin, k=k)
 
 
-def _shared_encoding(
-    encoder: Encodes, eval_sets: Sequence[EvalSet]
-) -> Callable[[tuple[str, ...]], npt.NDArray[np.float32]]:
-    """An encode() that keeps vectors for as long as another set will ask for them."""
-    left = Counter(side for s in eval_sets for side in (s.source, s.target))
-    kept: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
-
-    def encode(sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
-        vectors = kept.pop(sentences, None)
-        if vectors is None:
-            vectors = encode_sentences(encoder, "sentences", sentences)
-        left[sentences] -= 1
-        if left[sentences]:
-            kept[sentences] = vectors
-        return vectors
-
-    return encode
-
-
-_HEADER = (
-    "set", "languages", "pairs", "forward %", "backward %", "mean %",
-    "xsim error %", "xsim error back %", "mining F1 %",
-)  # fmt: skip
+def _label(eval_set: EvalSet) -> str:
+    return f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
-from ems_fast.evaluation.table import Table
+from ems_fast.text.markdown import plain_markdown
+
+LABELS = 2  # columns, from the left, that hold words; the others hold numbers
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,31 @@ class Results(ABC, Generic[R]):
 
     def to_table(self) -> str:
         """Aligned text for a terminal, figures times 100."""
-        return self._table().to_text()
+        rows, averages = self._shown(self.rows), self._shown(self.averages())
+        lines = [self._header(), *rows, *averages]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [
+            "  ".join(
+                cell.ljust(width) if column < LABELS else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, text))
+        below = 1 + len(rows)
+        return "\n".join([text[0], rule, *text[1:below], rule, *text[below:]])
 
     def to_markdown(self) -> str:
-        """A Markdown table, figures times 100."""
-        return self._table().to_markdown()
+        """A Markdown table, figures times 100 and averages in bold."""
+        header, *lines = (
+            [plain_markdown(cell) for cell in line]
+            for line in (self._header(), *self._shown(self.rows))
+        )
+        for line in self._shown(self.averages()):
+            lines.append([f"**{plain_markdown(cell)}**" if cell else cell for cell in line])
+        text = [f"| {' | '.join(line)} |" for line in (header, *lines)]
+        rule = "|".join(["---"] * LABELS + ["---:"] * (len(header) - LABELS))
+        return "\n".join([text[0], f"|{rule}|", *text[1:]])
 
     def to_json(self) -> str:
         """A JSON object with the fields, and the averages."""
@@ -60,9 +82,13 @@ class Results(ABC, Generic[R]):
     def _cells(self, row: R) -> tuple[str, ...]:
         """A row as it is shown, a cell a column."""
 
-    def _table(self) -> Table:
-        rows, averages = (list(map(self._cells, part)) for part in (self.rows, self.averages()))
-        return Table(self._header(), rows, averages, labels=2)
+    def _shown(self, rows: Sequence[R]) -> list[tuple[str, ...]]:
+        return [self._cells(row) for row in rows]
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in percent, with one decimal."""
+    return f"{100 * share:.1f}"
 
 
 def _average(rows: Sequence[R]) -> R:

@@ -13,7 +13,6 @@ from torch import Tensor
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.mining.exact import (
-    Neighbors,
     Vectors,
     blocks,
     check_k,
@@ -89,13 +88,7 @@ def evaluate_retrieval(
     Raises:
         InputError: sides of different length, empty, or not strings; an unknown margin.
     """
-    check_sentences("source_sentences", source_sentences)
-    check_sentences("target_sentences", target_sentences)
-    if len(source_sentences) != len(target_sentences):
-        raise InputError(
-            f"source_sentences and target_sentences: have {len(source_sentences)} and "
-            f"{len(target_sentences)} sentences, expected the same number, translations in order"
-        )
+    check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
     check_margin(margin)
     return retrieval_from_vectors(
         encode_sentences(encoder, "source_sentences", source_sentences),
@@ -105,6 +98,19 @@ def evaluate_retrieval(
         source_ids=text_ids(source_sentences),
         target_ids=text_ids(target_sentences),
     )
+
+
+def check_translations(
+    name: str, sentences: Sequence[str], other_name: str, other: Sequence[str]
+) -> None:
+    """Raise `InputError` unless both are sentences, and of the same number."""
+    check_sentences(name, sentences)
+    check_sentences(other_name, other)
+    if len(sentences) != len(other):
+        raise InputError(
+            f"{name} and {other_name}: have {len(sentences)} and {len(other)} sentences, expected "
+            f"the same number, translations in order"
+        )
 
 
 def retrieval_from_vectors(
@@ -136,50 +142,29 @@ def retrieval_from_vectors(
     n = len(source_vectors)
     check_k(k, "pairs")
     k = min(k, n)
-    own = torch.arange(n)
-    ids = (
-        own if source_ids is None else torch.from_numpy(_check_ids("source_ids", source_ids, n)),
-        own if target_ids is None else torch.from_numpy(_check_ids("target_ids", target_ids, n)),
-    )
-    forward, backward = nearest_both(source_vectors, target_vectors, k)
-    means = (
-        torch.from_numpy(forward.mean_scores()),
-        torch.from_numpy(backward.mean_scores()),
-    )
-    names = ("source_vectors", "target_vectors")
-    there = (source_vectors, target_vectors, names, ids)
-    back = (target_vectors, source_vectors, names[::-1], ids)
-    best, kth = _best_and_kth(forward)
-    best_back, kth_back = _best_and_kth(backward)
-    by_cosine = by_margin = _hits(*there, best, means, "absolute")
-    by_cosine_back = by_margin_back = _hits(*back, best_back, means[::-1], "absolute")
-    if margin != "absolute":
-        by_margin = _hits(*there, kth, means, margin)
-        by_margin_back = _hits(*back, kth_back, means[::-1], margin)
-    return RetrievalResult(
-        n=n,
-        forward=by_cosine,
-        backward=by_cosine_back,
-        xsim_error=1.0 - by_margin,
-        xsim_error_back=1.0 - by_margin_back,
-        margin=margin,
-        k=k,
-    )
+    ids = _texts("source_ids", source_ids, n), _texts("target_ids", target_ids, n)
+    sides = (source_vectors, target_vectors)
+    found = nearest_both(*sides, k)
+    means = [torch.from_numpy(neighbors.mean_scores()) for neighbors in found]
 
+    def search(query: int, item: int) -> tuple[float, float]:
+        """Accuracy and xsim's error rate in one direction."""
+        scores = torch.from_numpy(found[query].scores)  # (n, k), descending
+        given = sides[query], sides[item], ids, (means[query], means[item])
+        accuracy = _hits(*given, scores[:, :1], "absolute")
+        by_margin = accuracy if margin == "absolute" else _hits(*given, scores[:, -1:], margin)
+        return accuracy, 1.0 - by_margin
 
-def _best_and_kth(found: Neighbors) -> tuple[Tensor, Tensor]:
-    """The cosines [n, 1] of each query's nearest and k-th nearest item."""
-    scores = torch.from_numpy(found.scores)
-    return scores[:, :1].clone(), scores[:, -1:].clone()
+    (forward, error), (backward, error_back) = search(0, 1), search(1, 0)
+    return RetrievalResult(n, forward, backward, error, error_back, margin, k)
 
 
 def _hits(
     queries: Vectors,
     items: Vectors,
-    names: tuple[str, str],
     ids: tuple[Tensor, Tensor],
-    floor: Tensor,
     means: tuple[Tensor, Tensor],
+    floor: Tensor,
     margin: Margin,
 ) -> float:
     """The share of queries whose best margin among the items of cosine ≥ floor [n, 1] is right.
@@ -188,9 +173,9 @@ def _hits(
     """
     n = len(queries)
     total = 0.0
-    everything = unit_rows(names[1], items, 0, n)
+    everything = unit_rows("items", items, 0, n)
     for i, i_end in blocks(n, max(1, CELLS // n)):
-        cosine = unit_rows(names[0], queries, i, i_end) @ everything.T  # (b, n)
+        cosine = unit_rows("queries", queries, i, i_end) @ everything.T  # (b, n)
         scores = margin_scores(cosine, means[0][i:i_end, None], means[1][None, :], margin)
         scores = scores.masked_fill(cosine < floor[i:i_end] - TIE_TOLERANCE, -torch.inf)
         tied = scores >= scores.amax(dim=1, keepdim=True) - TIE_TOLERANCE
@@ -200,10 +185,13 @@ def _hits(
     return total / n
 
 
-def _check_ids(name: str, ids: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+def _texts(name: str, ids: npt.NDArray[np.int64] | None, n: int) -> Tensor:
+    """Which rows have the same text, int64 [n]."""
+    if ids is None:
+        return torch.arange(n)
     if ids.shape != (n,):
         raise InputError(f"{name}: got an array of shape {ids.shape}, expected [{n}]")
-    return np.array(ids, dtype=np.int64)
+    return torch.from_numpy(np.array(ids, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -235,7 +223,6 @@ def nearest_examples(
     Raises:
         InputError: not strings, empty, or fewer different sentences than `n`.
     """
-    check_sentences("queries", queries)
     check_sentences("sentences", sentences)
     texts = list(dict.fromkeys(sentences))
     found = nearest(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 
@@ -17,16 +17,9 @@ from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
-from ems_fast.evaluation.results import Results, Row
-from ems_fast.evaluation.sets import (
-    Split,
-    check_split,
-    chosen_languages,
-    folders_in,
-    label_languages,
-    read_lines,
-)
-from ems_fast.evaluation.table import percent
+from ems_fast.evaluation import folders
+from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.mining.pairs import pair_cosines
 
 EXPECTED = "stsb-de-dev.csv and stsb-de-test.csv with columns sentence, sentence, score"
@@ -93,21 +86,17 @@ def evaluate_sts(
     Raises:
         InputError: no file is found or left, or a file is not of that form; an unknown split.
     """
-    check_split(split)
+    folders.check_split(split)
     found = find_files(Path(folder), split)
     if not found:
         raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")
-    asked = chosen_languages(languages)
-    files = [entry for entry in found if asked is None or entry[1].split("_")[0] in asked]
-    if not files:
-        raise InputError(
-            f"languages: {folder} has no similarities for {', '.join(asked or ['none'])}; "
-            f"it has {', '.join(label for _, label, _ in found)}"
-        )
+    files = folders.keep_languages(
+        found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities"
+    )
     rows = []
     with tqdm(files, desc="similarity", unit="language", disable=not progress) as bar:
         for name, language, file in bar:
-            first, second, scores = _read(file)
+            first, second, scores = zip(*_read(file), strict=True)
             cosines = pair_cosines(
                 encode_sentences(encoder, str(file), first),
                 encode_sentences(encoder, str(file), second),
@@ -118,15 +107,15 @@ def evaluate_sts(
 
 def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
     """Collection, language and file of the similarities at or under a folder."""
-    found: dict[tuple[Path, str], dict[str, Path]] = {}
-    for folder in folders_in(path) if path.is_dir() else []:
+    found: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
+    for folder in folders.subfolders(path):
         for file in sorted(folder.glob(f"*-{split}.csv")):
             if match := _FILE.match(file.name):
-                found.setdefault((folder, match["name"]), {})[match["code"]] = file
+                found[folder, match["name"]][match["code"]] = file
     return [
-        (name, label, files[code])
+        (name, label, file)
         for (_, name), files in found.items()
-        for code, label in sorted(label_languages(files).items(), key=itemgetter(1))
+        for label, file in folders.label_languages(files).items()
     ]
 
 
@@ -161,11 +150,8 @@ def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return ranks
 
 
-def _read(file: Path) -> tuple[list[str], list[str], list[float]]:
-    first: list[str] = []
-    second: list[str] = []
-    scores: list[float] = []
-    reader = csv.reader(read_lines(file), strict=True)
+def _read(file: Path) -> Iterator[tuple[str, str, float]]:
+    reader = csv.reader(folders.read_lines(file), strict=True)
     try:
         for row in reader:
             if len(row) != 3:
@@ -173,23 +159,15 @@ def _read(file: Path) -> tuple[list[str], list[str], list[float]]:
                     f"{file}:{reader.line_num}: has {len(row)} columns, expected sentence, "
                     f"sentence and score"
                 )
-            score = _score(row[2])
-            if score is None:
+            try:
+                score = float(row[2])
+            except ValueError:
+                score = math.nan
+            if not math.isfinite(score):
                 raise InputError(
                     f"{file}:{reader.line_num}: score {row[2]!r} is not a finite number; "
                     f"the file has no header"
                 )
-            first.append(row[0])
-            second.append(row[1])
-            scores.append(score)
+            yield row[0], row[1], score
     except csv.Error as error:
         raise InputError(f"{file}:{reader.line_num}: is not CSV ({error})") from error
-    return first, second, scores
-
-
-def _score(text: str) -> float | None:
-    try:
-        score = float(text)
-    except ValueError:
-        return None
-    return score if math.isfinite(score) else None

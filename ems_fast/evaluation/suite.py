@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from ems_fast.encoding.protocol import Encodes
 from ems_fast.errors import InputError
-from ems_fast.evaluation import classification, sets, sts
+from ems_fast.evaluation import classification, folders, sets, sts
 from ems_fast.evaluation.classification import ClassificationEvaluation, evaluate_classification
+from ems_fast.evaluation.folders import Split
 from ems_fast.evaluation.report import Evaluation, evaluate
 from ems_fast.evaluation.results import Results
-from ems_fast.evaluation.sets import Split, check_split, read_eval_sets
+from ems_fast.evaluation.sets import read_eval_sets
 from ems_fast.evaluation.sts import StsEvaluation, evaluate_sts
 from ems_fast.mining.margin import Margin
 
@@ -25,10 +27,7 @@ _TITLES: dict[Task, str] = {
     "classification": "Zero-shot classification",
     "sts": "Semantic textual similarity",
 }
-_LAYOUTS = (
-    f"translations ({sets.EXPECTED}), classification ({classification.EXPECTED}) "
-    f"and similarity ({sts.EXPECTED})"
-)
+E = TypeVar("E", bound=Results[Any])
 
 
 @dataclass(frozen=True)
@@ -41,29 +40,21 @@ class SuiteEvaluation:
 
     def to_table(self) -> str:
         """One titled table for each task, aligned for a terminal."""
-        return "\n\n".join(f"{title}\n\n{part.to_table()}" for _, title, part in self._parts())
+        parts = self._parts().items()
+        return "\n\n".join(f"{_TITLES[task]}\n\n{part.to_table()}" for task, part in parts)
 
     def to_markdown(self) -> str:
         """One Markdown table for each task, under headings."""
-        return "\n\n".join(
-            f"## {title}\n\n{part.to_markdown()}" for _, title, part in self._parts()
-        )
+        parts = self._parts().items()
+        return "\n\n".join(f"## {_TITLES[task]}\n\n{part.to_markdown()}" for task, part in parts)
 
     def to_json(self) -> str:
         """A JSON object with the results of each task under its name."""
-        return json.dumps(
-            {task: json.loads(part.to_json()) for task, _, part in self._parts()},
-            ensure_ascii=False,
-            indent=2,
-        )
+        parts = {task: json.loads(part.to_json()) for task, part in self._parts().items()}
+        return json.dumps(parts, ensure_ascii=False, indent=2)
 
-    def _parts(self) -> list[tuple[Task, str, Results[Any]]]:
-        parts: dict[Task, Results[Any] | None] = {
-            "retrieval": self.retrieval,
-            "classification": self.classification,
-            "sts": self.sts,
-        }
-        return [(task, _TITLES[task], part) for task, part in parts.items() if part is not None]
+    def _parts(self) -> dict[Task, Results[Any]]:
+        return {task: part for task in TASKS if (part := getattr(self, task)) is not None}
 
 
 def evaluate_folders(
@@ -83,29 +74,17 @@ def evaluate_folders(
 ) -> SuiteEvaluation:
     """Recognise what each folder holds, and measure all of it.
 
-    Folders may hold several layouts, also further down: those of `read_eval_sets`,
-    `evaluate_classification` and `evaluate_sts`.
-
-    Args:
-        encoder: encodes every sentence.
-        paths: folders, or single files of translations.
-        languages: keep these (translations: with English), in any form that `normalize_language`
-            takes; None keeps all. Each task whose sets are there needs one of them.
-        tasks: measure only these.
-        margin: as in `evaluate`.
-        k: as in `evaluate`.
-        bitext: as in `evaluate`.
-        source_language: as in `evaluate_classification`.
-        split: as in `evaluate_classification` and `evaluate_sts`.
-        seed: as in `evaluate_classification`.
-        repeats: as in `evaluate_classification`.
-        progress: show bars on the standard error stream.
+    The `paths` are folders, or single files of translations. Folders may hold several layouts,
+    also further down: those of `read_eval_sets`, `evaluate_classification` and `evaluate_sts`.
+    Only `tasks` are measured, and only on `languages` (translations: with English); None keeps
+    all, and each task whose sets are there needs one of them. The other options are those of
+    `evaluate`, `evaluate_classification` and `evaluate_sts`.
 
     Raises:
         InputError: a folder is missing or holds nothing that is understood, nothing is there for
             any of the tasks, or as the functions named above.
     """
-    check_split(split)
+    folders.check_split(split)
     if isinstance(paths, str):
         raise InputError(f"paths: got the string {paths!r}, expected a list of folders")
     unknown = {*tasks} - {*TASKS}
@@ -114,63 +93,55 @@ def evaluate_folders(
             f"tasks: got {', '.join(map(repr, sorted(unknown)))}, "
             f"expected some of {', '.join(map(repr, TASKS))}"
         )
-    found = {path: layouts_of(path, split) for path in dict.fromkeys(map(Path, paths))}
-
-    def holding(task: Task) -> list[Path]:
-        return [path for path, held in found.items() if task in held and task in tasks]
-
-    if not any(map(holding, TASKS)):
-        held = sorted({task for layouts in found.values() for task in layouts})
+    found = {path: _tasks_of(path, split) for path in dict.fromkeys(map(Path, paths))}
+    asked = {
+        task: [path for path, held in found.items() if task in held] if task in tasks else []
+        for task in TASKS
+    }
+    if not any(asked.values()):
+        held = sorted({*chain(*found.values())})
         raise InputError(
             f"tasks: {', '.join(map(str, found)) or 'no folder'} holds sets for "
             f"{', '.join(held) or 'nothing'}, but {', '.join(tasks) or 'nothing'} is asked for"
         )
     # What is quick to fail or to finish comes first, so that a bad file costs no hours.
-    eval_sets = [
-        eval_set
-        for path in holding("retrieval")
-        for eval_set in read_eval_sets(path, languages=languages)
-    ]
+    eval_sets = [*chain(*(read_eval_sets(p, languages=languages) for p in asked["retrieval"]))]
     similarities = [
         evaluate_sts(encoder, path, languages=languages, split=split, progress=progress)
-        for path in holding("sts")
+        for path in asked["sts"]
     ]
     transfers = [
         evaluate_classification(
             encoder, path, source_language=source_language, languages=languages, split=split,
             seed=seed, repeats=repeats, progress=progress,
         )
-        for path in holding("classification")
+        for path in asked["classification"]
     ]  # fmt: skip
     retrieval = (
         evaluate(encoder, eval_sets, margin=margin, k=k, bitext=bitext, progress=progress)
         if eval_sets
         else None
     )
-    return SuiteEvaluation(
-        retrieval,
-        replace(transfers[0], rows=tuple(row for part in transfers for row in part.rows))
-        if transfers
-        else None,
-        replace(similarities[0], rows=tuple(row for part in similarities for row in part.rows))
-        if similarities
-        else None,
-    )
+    return SuiteEvaluation(retrieval, _merged(transfers), _merged(similarities))
 
 
-def layouts_of(path: Path, split: Split = "test") -> list[Task]:
-    """The tasks that a folder, or a file of translations, holds sets for.
+def _merged(parts: Sequence[E]) -> E | None:
+    """The rows of all in one."""
+    rows = tuple(chain(*(part.rows for part in parts)))
+    return replace(parts[0], rows=rows) if parts else None
 
-    Raises:
-        InputError: it is missing, or holds nothing that is understood.
-    """
+
+def _tasks_of(path: Path, split: Split) -> list[Task]:
+    """The tasks that a folder, or a file of translations, holds sets for."""
     held: dict[Task, bool] = {
-        "retrieval": sets.holds_eval_sets(path),
+        "retrieval": bool(sets.find_eval_sets(path)),
         "classification": bool(classification.find_collections(path)),
         "sts": bool(sts.find_files(path, split)),
     }
     if not any(held.values()):
         raise InputError(
-            f"{path}: holds no evaluation set that can be recognised; understood are {_LAYOUTS}"
+            f"{path}: holds no evaluation set that can be recognised; understood are "
+            f"translations ({sets.EXPECTED}), classification ({classification.EXPECTED}) "
+            f"and similarity ({sts.EXPECTED})"
         )
     return [task for task, there in held.items() if there]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,15 @@ def model_card(
         "## Training data",
         *(_data(run) if run else ["Not recorded with this model."]),
         "## Model",
-        _model(config),
+        _table(
+            ("", ""),
+            ("layers", config.layers),
+            ("width of a vector", config.width),
+            ("attention heads", config.heads),
+            ("feed-forward width", config.ffn_width),
+            ("vocabulary", f"{config.vocab_size:,}"),
+            ("longest sentence, tokens", config.max_tokens),
+        ),
     ]
     if run:
         parts += ["## Evaluation", *_evaluation(run)]
@@ -100,15 +109,14 @@ def model_card(
 def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
     # JSON strings are YAML strings; hubs know the licence "unknown" by that word alone.
     known = "unknown" if licence == UNKNOWN_LICENCE else licence
-    lines = ["---"]
-    if config.languages:
-        lines += ["language:", *(f"- {json.dumps(code)}" for code in config.languages)]
-    lines += [
+    languages = [f"- {json.dumps(code)}" for code in config.languages]
+    lines = [
+        "---",
+        *(["language:", *languages] if languages else []),
         f"license: {json.dumps(known, ensure_ascii=False)}",
         f"library_name: {library}",
         "pipeline_tag: sentence-similarity",
-        "tags:",
-        *(f"- {tag}" for tag in ("sentence-embeddings", "sentence-similarity", "ems")),
+        "tags:\n- sentence-embeddings\n- sentence-similarity\n- ems",
         "---",
     ]
     return "\n".join(lines)
@@ -117,36 +125,18 @@ def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
 def _data(run: RunFolder) -> list[str]:
     data = run.read_config().get("data", {})
     total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
-    counts = _language_pairs(run, data)
-    if not counts:
-        return [total]
+    counts = data.get("language_pairs") or _corpus_counts(run, data)
     rows = [(name, f"{count:,}") for name, count in counts.items()]
-    return [total, _table(("languages", "pairs"), rows)]
+    return [total, _table(("languages", "pairs"), *rows)] if rows else [total]
 
 
-def _language_pairs(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
-    """Training pairs by language pair; empty if neither run nor corpus tells any more."""
-    if "language_pairs" in data:
-        return dict(data["language_pairs"])
-    try:
+def _corpus_counts(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
+    """Training pairs by language pair; empty where the corpus is gone or another one is there."""
+    with suppress(InputError, KeyError):
         corpus = BinaryCorpus.open(run.path / data["corpus"])
-    except (InputError, KeyError):  # not there any more
-        return {}
-    if corpus.num_pairs != data.get("pairs"):  # another corpus is there now
-        return {}
-    return {shard.name: shard.num_pairs for shard in corpus.shards}
-
-
-def _model(config: ModelConfig) -> str:
-    rows = [
-        ("layers", config.layers),
-        ("width of a vector", config.width),
-        ("attention heads", config.heads),
-        ("feed-forward width", config.ffn_width),
-        ("vocabulary", f"{config.vocab_size:,}"),
-        ("longest sentence, tokens", config.max_tokens),
-    ]
-    return _table(("", ""), rows)
+        if corpus.num_pairs == data.get("pairs"):
+            return {shard.name: shard.num_pairs for shard in corpus.shards}
+    return {}
 
 
 def _evaluation(run: RunFolder) -> list[str]:
@@ -157,23 +147,19 @@ def _evaluation(run: RunFolder) -> list[str]:
         return ["Not evaluated."]
     # The trainer's criterion: the first collection is that of the held-out pairs, if there are any.
     best = max(reversed(scored), key=lambda line: next(iter(line["accuracy"].values())))
-    averages = [(name, _percent(value)) for name, value in best["accuracy"].items()]
-    rows = [(row["set"], row["languages"], _percent(row["accuracy"])) for row in best["rows"]]
+    averages = ((name, f"{100 * value:.1f}") for name, value in best["accuracy"].items())
+    rows = ((row["set"], row["languages"], f"{100 * row['accuracy']:.1f}") for row in best["rows"])
     trained = [line for line in events if line.get("event") == "train"]
     seen = [line["pairs"] for line in trained if line["step"] <= best["step"]]
     after = f", {seen[-1]:,} pairs seen" if seen else ""
     return [
         "Accuracy of finding the translation among a set's sentences, mean of both directions, "
         f"after {best['step']:,} steps{after}.",
-        _table(("set", "average, %"), averages),
-        _table(("set", "languages", "accuracy, %"), rows),
+        _table(("set", "average, %"), *averages),
+        _table(("set", "languages", "accuracy, %"), *rows),
     ]
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _table(head: Sequence[str], *rows: Sequence[object]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(plain_markdown, line))} |" for line in lines)

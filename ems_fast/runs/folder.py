@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -182,10 +183,8 @@ class RunFolder:
             return []
         lines = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
+            with suppress(json.JSONDecodeError):
                 lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
         return lines
 
     def forget_after(self, step: int) -> None:
@@ -194,8 +193,6 @@ class RunFolder:
         Args:
             step: of the checkpoint it resumes.
         """
-        if not self.metrics.exists():
-            return
         kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
         with replacing(self.metrics) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -182,6 +182,10 @@ def test_bad_files(tmp_path):
             {"x__de": "1", "x__deu": "1", "x__en": "1"},
             r"x\.de, x\.deu are all of language 'de'",
         ),
+        "same": (
+            {"x__zho_to_cmn__zho": "1", "x__zho_to_cmn__cmn": "1"},
+            r"x\.zho-cmn\.cmn, x\.zho-cmn\.zho are all of language 'zh'",
+        ),
         "none": ({"notes__txt": "1"}, r"holds no evaluation set that can be recognised"),
     }
     for name, (files, message) in cases.items():
