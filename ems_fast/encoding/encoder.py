@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -34,7 +34,8 @@ OnOverlong = Literal["truncate", "error"]
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
-_Tokens = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # ids, offsets
+# The number of the first sentence, ids, and offsets and lengths of the sentences.
+_Tokens = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class EncodingWarning(UserWarning):
@@ -46,11 +47,13 @@ class EncodedChunk:
     """The vectors of b consecutive sentences.
 
     Attributes:
+        first: the number of the first of them.
         vectors: float32 [b, D] on the encoder's device.
         empty: sentences without a token; their vectors are zero.
         truncated: sentences longer than the model reads.
     """
 
+    first: int
     vectors: Tensor
     empty: int
     truncated: int
@@ -144,19 +147,19 @@ class SentenceEncoder:
             )
         n = len(sentences)
         vectors = np.empty((n, self.dimension), dtype=np.float32)
-        start = empty = truncated = 0
+        empty = truncated = 0
         show = n >= 10_000 if progress is None else progress
         with tqdm(total=n, unit="sentence", unit_scale=True, disable=not show) as bar:
             chunks = self.encode_chunks(
-                (sentences[i : i + CHUNK_SENTENCES] for i in range(0, n, CHUNK_SENTENCES)),
+                ((i, sentences[i : i + CHUNK_SENTENCES]) for i in range(0, n, CHUNK_SENTENCES)),
                 batch_tokens=batch_tokens,
                 normalize=normalize,
                 on_overlong=on_overlong,
                 advance=bar.update,
             )
             for chunk in chunks:
-                vectors[start : start + len(chunk.vectors)] = chunk.vectors.cpu().numpy()
-                start += len(chunk.vectors)
+                end = chunk.first + len(chunk.vectors)
+                vectors[chunk.first : end] = chunk.vectors.cpu().numpy()
                 empty += chunk.empty
                 truncated += chunk.truncated
         warn_of_odd_sentences(n, empty, truncated, self.config.max_tokens, stacklevel=3)
@@ -164,13 +167,12 @@ class SentenceEncoder:
 
     def encode_chunks(
         self,
-        chunks: Iterable[Sequence[str]],
+        chunks: Iterable[tuple[int, Sequence[str]]],
         *,
         batch_tokens: int = 4096,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         where: str = "sentences: item",
-        first: int = 0,
         advance: Callable[[int], object] | None = None,
     ) -> Iterator[EncodedChunk]:
         """Embed a stream of sentences in memory for two of its chunks.
@@ -178,12 +180,12 @@ class SentenceEncoder:
         The tokens of a chunk are made while the chunk before it is in the model.
 
         Args:
-            chunks: lists of strings, not checked and not preprocessed.
+            chunks: lists of strings, not checked and not preprocessed, each with the number of its
+                first one.
             batch_tokens: as in `encode`.
             normalize: as in `encode`.
             on_overlong: as in `encode`.
             where: what messages call a sentence, before its number.
-            first: the number of the first sentence.
             advance: called with the number of sentences done since the last call.
 
         Raises:
@@ -193,38 +195,36 @@ class SentenceEncoder:
             raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
         if on_overlong not in get_args(OnOverlong):
             raise InputError(f"on_overlong: got {on_overlong!r}, expected 'truncate' or 'error'")
-        limit = None if on_overlong == "truncate" else self.config.max_tokens
         threads = torch.get_num_threads()
 
-        def tokenise(chunk: Sequence[str], number: int) -> _Tokens:
+        def tokenise(first: int, chunk: Sequence[str]) -> _Tokens:
             try:
                 ids, offsets = self.tokenizer.encode_packed(chunk, num_threads=threads)
             except (TypeError, UnicodeError):  # which of them depends on the version
-                raise _not_text(chunk, where, number) from None
-            if limit is not None:
-                _check_lengths(np.diff(offsets), limit, where, number)
-            return ids, offsets
+                raise _not_text(chunk, where, first) from None
+            lengths = np.diff(offsets)
+            if on_overlong == "error":
+                _check_lengths(lengths, self.config.max_tokens, where, first)
+            return first, ids, offsets[:-1], lengths
 
         with ThreadPoolExecutor(1) as pool:
-            waiting: Future[_Tokens] | None = None
-            for chunk in chunks:
-                following = pool.submit(tokenise, chunk, first)
-                first += len(chunk)
-                if waiting is not None:
-                    yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
-                waiting = following
-            if waiting is not None:
-                yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
+            submitted = (pool.submit(tokenise, *numbered) for numbered in chunks)
+            ready = next(submitted, None)
+            while ready is not None:
+                following = next(submitted, None)
+                yield self._encode_tokens(*ready.result(), batch_tokens, normalize, advance)
+                ready = following
 
     def _encode_tokens(
         self,
+        first: int,
         ids: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
         batch_tokens: int,
         normalize: bool,
         advance: Callable[[int], object] | None,
     ) -> EncodedChunk:
-        lengths = np.diff(offsets)
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)
@@ -241,7 +241,7 @@ class SentenceEncoder:
                 vectors.div_(norms.masked_fill_(norms == 0, 1))
         if advance is not None:
             advance(empty)
-        return EncodedChunk(vectors, empty, truncated)
+        return EncodedChunk(first, vectors, empty, truncated)
 
     def to(
         self, device: str | torch.device | None = None, dtype: Dtype | None = None
