@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,9 @@ from ems_fast.mining.exact import (
     unit_rows,
 )
 from ems_fast.mining.margin import Margin, check_margin, margin_scores
-from ems_fast.mining.search import PAIR_BLOCK
+
+# Rows whose cosines are computed at once, so that their scaled copies stay small.
+PAIR_BLOCK = 16384
 
 
 def score_pairs(
@@ -91,12 +94,14 @@ def score_pairs(
             memory_bytes=memory_bytes,
             device=device,
         )
-    cosine = pair_cosines(source, target)
     forward, backward = nearest_both(
         source[source_kept], target[target_kept], k, memory_bytes=memory_bytes, device=device
     )
     return margin_scores(
-        cosine, forward.mean_scores()[source_of], backward.mean_scores()[target_of], margin
+        pair_cosines(source, target),
+        forward.mean_scores()[source_of],
+        backward.mean_scores()[target_of],
+        margin,
     )
 
 
@@ -163,20 +168,15 @@ def score_pair_vectors(
             source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device
         )
     else:
-        forward = nearest(
+        near = partial(nearest, k=k, memory_bytes=memory_bytes, device=device)
+        forward = near(
             source_vectors,
             target_vectors if target_pool is None else target_pool,
-            k,
-            memory_bytes=memory_bytes,
-            device=device,
             names=("source_vectors", "target_pool"),
         )
-        backward = nearest(
+        backward = near(
             target_vectors,
             source_vectors if source_pool is None else source_pool,
-            k,
-            memory_bytes=memory_bytes,
-            device=device,
             names=("target_vectors", "source_pool"),
         )
     return margin_scores(cosine, forward.mean_scores(), backward.mean_scores(), margin)
