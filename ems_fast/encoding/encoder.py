@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
@@ -27,7 +28,6 @@ from ems_fast.text.tokenizer import Tokenizer
 # Sentences tokenised and sorted by length together: bounds memory, and is long enough that the
 # batches cut from it hold sentences of almost one length.
 CHUNK_SENTENCES = 32_768
-
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 OnOverlong = Literal["truncate", "error"]
@@ -195,7 +195,7 @@ class SentenceEncoder:
             raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
         if on_overlong not in get_args(OnOverlong):
             raise InputError(f"on_overlong: got {on_overlong!r}, expected 'truncate' or 'error'")
-        threads = torch.get_num_threads()
+        threads, limit = torch.get_num_threads(), self.config.max_tokens
 
         def tokenise(first: int, chunk: Sequence[str]) -> _Tokens:
             try:
@@ -203,8 +203,12 @@ class SentenceEncoder:
             except (TypeError, UnicodeError):  # which of them depends on the version
                 raise _not_text(chunk, where, first) from None
             lengths = np.diff(offsets)
-            if on_overlong == "error":
-                _check_lengths(lengths, self.config.max_tokens, where, first)
+            overlong = np.flatnonzero(lengths > limit)
+            if len(overlong) and on_overlong == "error":
+                raise InputError(
+                    f"{where} {first + overlong[0]}: has {lengths[overlong[0]]} tokens, but the "
+                    f"model reads {limit}; split it, or pass on_overlong='truncate'"
+                )
             return first, ids, offsets[:-1], lengths
 
         with ThreadPoolExecutor(1) as pool:
@@ -237,8 +241,7 @@ class SentenceEncoder:
                 if advance is not None:
                     advance(len(rows))
             if normalize:
-                norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-                vectors.div_(norms.masked_fill_(norms == 0, 1))
+                torch.nn.functional.normalize(vectors, out=vectors)
         if advance is not None:
             advance(empty)
         return EncodedChunk(first, vectors, empty, truncated)
@@ -267,32 +270,9 @@ class SentenceEncoder:
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        weights = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
-        device = str(self.device)
-        return _rebuild, (
-            self.config,
-            self.tokenizer,
-            weights,
-            device,
-            self.dtype,
-            self.preprocessing,
-        )
-
-
-def _rebuild(
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    weights: dict[str, Tensor],
-    device: str,
-    dtype: torch.dtype,
-    preprocessing: Preprocessing | None,
-) -> SentenceEncoder:
-    """What unpickling calls."""
-    encoder = Encoder(config).to(dtype)
-    encoder.load_state_dict(weights)
-    return SentenceEncoder(
-        encoder, tokenizer, config, resolve_device(device), preprocessing=preprocessing
-    )
+        module = copy.deepcopy(self.module).cpu()
+        arguments = (module, self.tokenizer, self.config, self.device, None, self.preprocessing)
+        return SentenceEncoder, arguments
 
 
 def warn_of_odd_sentences(
@@ -307,16 +287,6 @@ def warn_of_odd_sentences(
     if found:
         message = f"of {n} sentences, {' and '.join(found)}"
         warnings.warn(message, EncodingWarning, stacklevel=stacklevel)
-
-
-def _check_lengths(lengths: npt.NDArray[np.int64], max_tokens: int, where: str, first: int) -> None:
-    """Raise `InputError` at the first sentence with more than `max_tokens` tokens."""
-    if (lengths > max_tokens).any():
-        index = int((lengths > max_tokens).argmax())
-        raise InputError(
-            f"{where} {first + index}: has {lengths[index]} tokens, but the model reads "
-            f"{max_tokens}; split it, or pass on_overlong='truncate'"
-        )
 
 
 def _not_text(chunk: Sequence[str], where: str, first: int) -> InputError:
