@@ -326,17 +326,17 @@ def _complete_manifest(
     path: Path, paths: list[Path], bounds: list[int], identity: dict[str, Any]
 ) -> Path | None:
     """Write the manifest if all shards are there; only then do their records go."""
-    arrays = [
-        PartialArray(shard, (stop - start, identity["dimension"]), identity)
+    shards: list[dict[str, Any]] = [
+        {"file": shard.name, "start": start, "rows": stop - start}
         for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
+    ]
+    arrays = [
+        PartialArray(file, (shard["rows"], identity["dimension"]), identity)
+        for file, shard in zip(paths, shards, strict=True)
     ]
     if not all(array.complete for array in arrays):
         # Another process that finished at the same time may have written it, and cleaned up.
         return path if path.exists() else None
-    shards = [
-        {"file": shard.name, "start": start, "rows": stop - start}
-        for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
-    ]
     counts = {name: sum(array.counts[name] for array in arrays) for name in ("empty", "truncated")}
     order = "row i of the shards, one after another, is line i of the source"
     content = {**identity, **counts, "dtype": "float32", "order": order, "shards": shards}

@@ -177,16 +177,10 @@ class SentenceEncoder:
     ) -> Iterator[EncodedChunk]:
         """Embed a stream of sentences in memory for two of its chunks.
 
-        The tokens of a chunk are made while the chunk before it is in the model.
-
-        Args:
-            chunks: lists of strings, not checked and not preprocessed, each with the number of its
-                first one.
-            batch_tokens: as in `encode`.
-            normalize: as in `encode`.
-            on_overlong: as in `encode`.
-            where: what messages call a sentence, before its number.
-            advance: called with the number of sentences done since the last call.
+        A chunk is a list of strings, which are not checked, with the number of its first one;
+        messages name a sentence by `where` and its number. The tokens of a chunk are made while
+        the chunk before it is in the model, and `advance` is called with the number of sentences
+        done since its last call. Options are those of `encode`; nothing is preprocessed.
 
         Raises:
             InputError: an over-long sentence, if asked to; an unknown option.
@@ -216,19 +210,17 @@ class SentenceEncoder:
             ready = next(submitted, None)
             while ready is not None:
                 following = next(submitted, None)
-                yield self._encode_tokens(*ready.result(), batch_tokens, normalize, advance)
+                yield self._encode_tokens(ready.result(), batch_tokens, normalize, advance)
                 ready = following
 
     def _encode_tokens(
         self,
-        first: int,
-        ids: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
+        tokens: _Tokens,
         batch_tokens: int,
         normalize: bool,
         advance: Callable[[int], object] | None,
     ) -> EncodedChunk:
+        first, ids, offsets, lengths = tokens
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)

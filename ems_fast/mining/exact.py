@@ -60,22 +60,10 @@ def nearest(
     names: tuple[str, str] = ("queries", "items"),
     index: Index = "exact",
 ) -> Neighbors:
-    """Find the k items with the highest cosine for each query.
+    """Find the k items [m, D] with the highest cosine for each query [n, D].
 
-    Args:
-        queries: [n, D] of any float dtype; need not be normalised.
-        items: [m, D].
-        k: neighbours a query, from 1 to m.
-        memory_bytes: working memory beside the inputs and the result, as in `nearest_both`.
-        device: where the products are computed.
-        names: what messages call the two.
-        index: ``"exact"`` compares all with all; ``"faiss"`` searches an approximate index, as
-            `ems_fast.mining.faiss.nearest_faiss` describes it, on the CPU.
-
-    Raises:
-        InputError: vectors that are empty, not finite or of different widths; k out of range; an
-            unknown index.
-        BackendError: faiss is asked for and not installed.
+    Vectors, options and errors are those of `nearest_both`, but k may be up to m; `names` are what
+    messages call the two.
     """
     check_index(index)
     check_pair(names[0], queries, names[1], items)
@@ -109,7 +97,8 @@ def nearest_both(
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
         device: where the products are computed.
-        index: as in `nearest`; ``"faiss"`` makes an index of each side in turn.
+        index: ``"exact"`` compares all with all; ``"faiss"`` makes an approximate index of each
+            side in turn, on the CPU, as `ems_fast.mining.faiss.nearest_faiss` describes.
 
     Returns:
         The neighbours of the source vectors (rows of `target_vectors`), and those of the target

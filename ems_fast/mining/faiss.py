@@ -32,11 +32,7 @@ def nearest_faiss(queries: Vectors, items: Vectors, k: int, *, names: tuple[str,
     Memory beside the inputs and the result: m·(D + 8) bytes for the index, about 512·√m·D·4 bytes
     while it is made, and blocks of a few thousand vectors. Inputs may be memory-mapped or sharded.
 
-    Args:
-        queries: [n, D], checked as all arguments by `ems_fast.mining.exact.nearest`.
-        items: [m, D].
-        k: neighbours a query.
-        names: what messages call the two.
+    The arguments were checked by `ems_fast.mining.exact.nearest`, but for their values.
 
     Raises:
         BackendError: faiss is not installed.

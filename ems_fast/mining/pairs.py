@@ -139,17 +139,10 @@ def score_pair_vectors(
 ) -> npt.NDArray[np.float32]:
     """`score_pairs` for vectors that are already there.
 
-    Args:
-        source_vectors: [n, D] of any float dtype; need not be normalised.
-        target_vectors: [n, D]; row i is paired with row i.
-        k: as in `score_pairs`.
-        margin: as in `score_pairs`.
-        source_pool: [p, D], where the targets' neighbours are looked for; by default among
-            `source_vectors`.
-        target_pool: [q, D], where the sources' neighbours are looked for; by default among
-            `target_vectors`.
-        memory_bytes: as in `score_pairs`.
-        device: as in `score_pairs`.
+    The vectors are [n, D], row i of one side paired with row i of the other, of any float dtype;
+    they need not be normalised. The options are those of `score_pairs`, but that neighbours are
+    looked for in `target_pool` [q, D] for the sources and in `source_pool` [p, D] for the targets,
+    by default among `target_vectors` and `source_vectors`.
 
     Returns:
         float32 [n].
@@ -159,7 +152,6 @@ def score_pair_vectors(
             than a pool; an unknown margin.
     """
     check_margin(margin)
-    check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
     cosine = pair_cosines(source_vectors, target_vectors)
     if margin == "absolute":
         return cosine

@@ -132,15 +132,14 @@ def mine(
         memory_bytes: working memory of the search, as in `nearest_both`.
         device: where the search computes its products.
         index: ``"exact"`` compares all sentences with all; ``"faiss"`` (an extra) finds most of
-            the neighbours, for collections beyond a million, as
-            `ems_fast.mining.faiss.nearest_faiss` describes.
+            the neighbours, for collections beyond a million; see `nearest_both`.
 
     Raises:
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
         BackendError: faiss is asked for and not installed.
     """
-    _check_options(margin, strategy, threshold)
     check_index(index)
+    _check_options(margin, strategy, threshold)
     check_sentences("source_sentences", source_sentences)
     check_sentences("target_sentences", target_sentences)
     source_kept = _distinct("source_sentences", source_sentences)
@@ -179,19 +178,10 @@ def mine_vectors(
     device: torch.device | str = "cpu",
     index: Index = "exact",
 ) -> Mining:
-    """`mine` for vectors that are already there; every row takes part.
+    """`mine` for vectors that are already there, [n, D] and [m, D]; every row takes part.
 
-    Args:
-        source_vectors: [n, D] of any float dtype, also memory-mapped or as
-            `open_embeddings` gives them; need not be normalised.
-        target_vectors: [m, D].
-        k: as in `mine`.
-        margin: as in `mine`.
-        threshold: as in `mine`.
-        strategy: as in `mine`.
-        memory_bytes: as in `mine`.
-        device: as in `mine`.
-        index: as in `mine`.
+    They are of any float dtype, also memory-mapped or as `open_embeddings` gives them, and need not
+    be normalised. The options are those of `mine`.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; options as in `mine`.
@@ -214,10 +204,7 @@ def score_candidates(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Margin scores of every neighbour, in both directions.
 
-    Args:
-        forward: the source vectors' neighbours among the targets.
-        backward: the target vectors' neighbours among the sources.
-        margin: ``ratio``, ``distance`` or ``absolute``.
+    `forward` are the source vectors' neighbours among the targets, `backward` the reverse.
 
     Returns:
         float32 [n, k] and [m, k], in the order of the neighbours.
