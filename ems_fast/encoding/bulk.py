@@ -36,7 +36,7 @@ from ems_fast.encoding.partial_array import (
     write_json,
     write_rows,
 )
-from ems_fast.errors import EmsError, InputError
+from ems_fast.errors import EmsError, InputError, check
 from ems_fast.files.streams import check_file, read_lines
 
 # Sentences that are encoded and written together.
@@ -130,10 +130,8 @@ def encode_file(
         )
     places = _places(encoder, workers, devices)
     rank, world = (0, 1) if shard is None else shard
-    if not 0 <= rank < world:
-        raise InputError(f"shard: got {shard}, expected (rank, world) with 0 ≤ rank < world")
-    if output.suffix != ".npy":
-        raise InputError(f"output: got {str(output)!r}, expected a name that ends in .npy")
+    check(0 <= rank < world, "shard", shard, "(rank, world) with 0 ≤ rank < world")
+    check(output.suffix == ".npy", "output", str(output), "a name that ends in .npy")
     paths = [output if shard is None else shard_path(output, r, world) for r in range(world)]
     path = paths[rank]
     identity = {
@@ -221,9 +219,9 @@ def _places(
             raise InputError(
                 f"devices: got {device}, but there are {torch.cuda.device_count()} CUDA devices"
             )
-    if workers is not None and workers < len(found):
-        raise InputError(f"workers: got {workers}, expected at least one a device ({len(found)})")
-    return [found[i % len(found)] for i in range(workers or len(found))]
+    number = len(found) if workers is None else workers
+    check(number >= len(found), "workers", number, f"at least one a device ({len(found)})")
+    return [found[i % len(found)] for i in range(number)]
 
 
 def _chunks(source: Path, start: int, stop: int, size: int) -> Iterator[list[str]]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.protocol import check_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
 from ems_fast.model.packing import pack
@@ -185,10 +185,8 @@ class SentenceEncoder:
         Raises:
             InputError: an over-long sentence, if asked to; an unknown option.
         """
-        if batch_tokens < 1:
-            raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
-        if on_overlong not in get_args(OnOverlong):
-            raise InputError(f"on_overlong: got {on_overlong!r}, expected 'truncate' or 'error'")
+        check(batch_tokens >= 1, "batch_tokens", batch_tokens, "at least 1")
+        check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
         threads, limit = torch.get_num_threads(), self.config.max_tokens
 
         def tokenise(first: int, chunk: Sequence[str]) -> _Tokens:
@@ -307,10 +305,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         InputError: an unknown name, or float16 on a CPU, which computes it slowly.
     """
-    if dtype not in get_args(Dtype):
-        raise InputError(
-            f"dtype: got {dtype!r}, expected one of {', '.join(map(repr, get_args(Dtype)))}"
-        )
+    check_one_of("dtype", dtype, get_args(Dtype))
     if dtype == "float16" and device.type == "cpu":
         raise InputError("dtype: 'float16' is for GPUs; on a CPU use 'bfloat16' or 'float32'")
     resolved: torch.dtype = getattr(torch, dtype)

@@ -112,7 +112,7 @@ class PartialArray:
             with open(descriptor, "r+b") as self._file:
                 self._lock()
                 if self.done == 0:
-                    self._begin(self._file)
+                    self._begin()
                 try:
                     yield
                     self._record()
@@ -138,10 +138,10 @@ class PartialArray:
         if not (here.exists() and os.path.samestat(here.stat(), opened)):
             raise InputError(f"{self.path}: another process just wrote it; try again")
 
-    def _begin(self, file: IO[bytes]) -> None:
+    def _begin(self) -> None:
         # The old record goes first: it must never stand beside an array that it does not describe.
         progress_path(self.path).unlink(missing_ok=True)
-        file.truncate(0)
+        self._file.truncate(0)
         needed = 4 * self.shape[0] * self.shape[1]
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
@@ -150,10 +150,7 @@ class PartialArray:
                 f"{self.path}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free "
                 "there; free some space or give an output on another disk"
             )
-        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        file.flush()
-        os.ftruncate(file.fileno(), file.tell() + needed)
+        np.lib.format.open_memmap(self._partial, "w+", np.float32, self.shape)
 
     def advance(self, rows: int, **counts: int) -> None:
         """Note that `rows` more are written; record it every few seconds."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.encoding.embeddings import Embeddings
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 
 # float16, float32 or float64 [n, D]; memory-mapped arrays and shards are read block by block.
 Vectors = npt.NDArray[np.floating] | Embeddings
@@ -127,14 +127,13 @@ def nearest_both(
 
 def check_index(index: str) -> None:
     """Raise `InputError` unless `index` is one of `INDEXES`."""
-    if index not in INDEXES:
-        raise InputError(f"index: got {index!r}, expected one of {', '.join(map(repr, INDEXES))}")
+    check_one_of("index", index, INDEXES)
 
 
 def check_k(k: int, name: str, count: int | None = None) -> None:
     """Raise `InputError` unless 1 ≤ k ≤ count; `name` says what there are `count` of."""
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise InputError(f"k: got {k!r}, expected a whole number of at least 1")
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+    check(whole and k >= 1, "k", k, "a whole number of at least 1")
     if count is not None and k > count:
         raise InputError(
             f"k: got {k} neighbours, but there are only {count} {name}; "
@@ -202,8 +201,7 @@ def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 def block_side(D: int, k: int, memory_bytes: int) -> int:
     """Rows and columns of a square block of scores that keeps the search within `memory_bytes`."""
-    if memory_bytes < 1:
-        raise InputError(f"memory_bytes: got {memory_bytes}, expected a positive number of bytes")
+    check(memory_bytes >= 1, "memory_bytes", memory_bytes, "a positive number of bytes")
     # A row (or column) costs its vector twice (as read, as float32 scaled) and its candidates:
     # k chunks of scores and int64 indices. A cell costs its score, and 1/CHUNK of it both ways.
     each = 2 * (8 * D + 16 * k * CHUNK)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
     Vectors,
@@ -110,11 +110,9 @@ def _pools(
 ) -> tuple[list[str], list[str]] | None:
     """The different sentences of both neighbourhoods, or None for those of the pairs."""
     if isinstance(neighborhood, str):
-        if neighborhood == "pairs":
-            return None
-        raise InputError(
-            f"neighborhood: got {neighborhood!r}, expected 'pairs' or two lists of sentences"
-        )
+        wanted = "'pairs' or two lists of sentences"
+        check(neighborhood == "pairs", "neighborhood", neighborhood, wanted)
+        return None
     if len(neighborhood) != 2:
         raise InputError(
             f"neighborhood: got {len(neighborhood)} items, expected 'pairs' or two lists of "

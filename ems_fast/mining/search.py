@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.atomic import replacing
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
@@ -285,12 +285,9 @@ def _take_greedily(source: IntArray, target: IntArray, n: int, m: int) -> IntArr
 
 def _check_options(margin: str, strategy: str, threshold: float | None) -> None:
     check_margin(margin)
-    if strategy not in STRATEGIES:
-        raise InputError(
-            f"strategy: got {strategy!r}, expected one of {', '.join(map(repr, STRATEGIES))}"
-        )
-    if threshold is not None and not np.isfinite(threshold):
-        raise InputError(f"threshold: got {threshold}, expected a finite number or None")
+    check_one_of("strategy", strategy, STRATEGIES)
+    finite = threshold is None or np.isfinite(threshold)
+    check(bool(finite), "threshold", threshold, "a finite number or None")
 
 
 def _distinct(name: str, sentences: Sequence[str]) -> IntArray:

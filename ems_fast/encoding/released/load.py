@@ -16,7 +16,7 @@ from ems_fast.encoding.encoder import Preprocessing, SentenceEncoder
 from ems_fast.encoding.load import module_of
 from ems_fast.encoding.released.checkpoint import state_from_released
 from ems_fast.encoding.released.text import preprocess_released
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.model.config import ModelConfig
 from ems_fast.text.tokenizer import Tokenizer
 
@@ -47,10 +47,8 @@ def load_released(
     Raises:
         InputError: a file cannot be read, is of another format, or they do not fit each other.
     """
-    if preprocessing is not None and preprocessing != "released" and not callable(preprocessing):
-        raise InputError(
-            f"preprocessing: got {preprocessing!r}, expected 'released', a function or None"
-        )
+    known = preprocessing is None or preprocessing == "released" or callable(preprocessing)
+    check(known, "preprocessing", preprocessing, "'released', a function or None")
     path = Path(checkpoint)
     pieces = Tokenizer.from_file(tokenizer)
     state = _read_state(path)
