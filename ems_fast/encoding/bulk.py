@@ -276,8 +276,8 @@ def _encode_in_workers(
             yield done
     except (EOFError, ConnectionError) as error:
         raise EmsError(
-            "a worker process died, perhaps for lack of memory; run the same command again, which "
-            "goes on where this one stopped, with fewer workers"
+            "a worker process died, perhaps for lack of memory; see what it printed, and run the "
+            "same command again, which goes on where this one stopped, with fewer workers"
         ) from error
     finally:
         for worker in workers:
