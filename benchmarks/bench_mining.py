@@ -15,8 +15,8 @@ import time
 import numpy as np
 import pytest
 
-from ems_fast.mining import score_candidates, select_pairs
 from ems_fast.mining.exact import Neighbors, nearest_both
+from ems_fast.mining.search import score_candidates, select_pairs
 
 N, D, K = 10_000, 256, 4
 

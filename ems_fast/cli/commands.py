@@ -18,6 +18,7 @@ from ems_fast.distributed.ranks import launched_ranks
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
 from ems_fast.files.streams import read_lines
+from ems_fast.mining.search import write_pairs
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.report import write_report
 
@@ -184,9 +185,7 @@ def score(
     scores = ems_fast.score_pairs(
         ems_fast.load(model, device=device), sources, targets, k=k, margin=margin
     )
-    with replacing(output) as path, path.open("w", encoding="utf-8") as file:
-        for value, a, b in zip(scores.tolist(), sources, targets, strict=True):
-            file.write(f"{a}\t{b}\t{value:.6f}\n")
+    write_pairs(output, zip(sources, targets, scores.tolist(), strict=True))
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
 
 

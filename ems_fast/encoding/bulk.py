@@ -9,14 +9,11 @@ import pickle
 import signal
 import threading
 import warnings
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing.connection import wait
+from itertools import count, cycle, islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +30,13 @@ from ems_fast.encoding.encoder import (
 )
 from ems_fast.encoding.partial_array import (
     PartialArray,
-    RowWriter,
     partial_path,
     progress_path,
     read_json,
     write_json,
+    write_rows,
 )
-from ems_fast.errors import EmsError, InputError
+from ems_fast.errors import EmsError, InputError, check
 from ems_fast.files.streams import check_file, read_lines
 
 # Sentences that are encoded and written together.
@@ -70,13 +67,19 @@ class EncodedFile:
 
 
 @dataclass(frozen=True)
-class _Options:
-    """How sentences become vectors; what is sent to worker processes."""
+class _Job:
+    """Lines first … stop − 1 of the source, which are rows first − start … of the array."""
 
     source: Path
-    normalize: bool
-    batch_tokens: int
-    on_overlong: OnOverlong
+    array: Path
+    start: int
+    first: int
+    stop: int
+    chunk_rows: int
+    options: dict[str, Any]  # of `SentenceEncoder.encode_chunks`
+
+
+_Done = tuple[int, int, int]  # sentences of a chunk, those that are empty, those that were cut
 
 
 def encode_file(
@@ -127,10 +130,8 @@ def encode_file(
         )
     places = _places(encoder, workers, devices)
     rank, world = (0, 1) if shard is None else shard
-    if not 0 <= rank < world:
-        raise InputError(f"shard: got {shard}, expected (rank, world) with 0 ≤ rank < world")
-    if output.suffix != ".npy":
-        raise InputError(f"output: got {str(output)!r}, expected a name that ends in .npy")
+    check(0 <= rank < world, "shard", shard, "(rank, world) with 0 ≤ rank < world")
+    check(output.suffix == ".npy", "output", str(output), "a name that ends in .npy")
     paths = [output if shard is None else shard_path(output, r, world) for r in range(world)]
     path = paths[rank]
     identity = {
@@ -155,24 +156,27 @@ def encode_file(
         warnings.warn(message, EncodingWarning, stacklevel=2)
     resumed = array.done
     if not array.complete:
-        options = _Options(source, normalize, batch_tokens, on_overlong)
+        options = {
+            "normalize": normalize, "batch_tokens": batch_tokens, "on_overlong": on_overlong
+        }  # fmt: skip
         with (
             tqdm(total=rows, unit="sentence", unit_scale=True, disable=not progress) as bar,
-            array.writing() as writer,
+            array.writing(),
         ):
             resumed = array.done
             bar.update(resumed)
-            first = start + resumed
-            chunks = _chunks(source, first, start + rows)
+            stop = start + rows
+            job = _Job(
+                source, partial_path(path), start, start + resumed, stop, CHUNK_ROWS, options
+            )
             if len(places) == 1:
-                here = encoder if encoder.device == places[0] else encoder.to(places[0])
-                done = _encode_here(here, options, chunks, start, first, writer)
+                done = _encode_share(encoder.to(places[0]), job)
             else:
-                done = _encode_in_workers(encoder, options, chunks, start, first, places, path)
+                done = _encode_in_workers(encoder, job, places)
             with closing(done):
-                for count, empty, truncated in done:
-                    array.advance(writer, count, empty=empty, truncated=truncated)
-                    bar.update(count)
+                for sentences, empty, truncated in done:
+                    array.advance(sentences, empty=empty, truncated=truncated)
+                    bar.update(sentences)
             if array.done != rows:
                 raise InputError(f"{source}: became shorter while it was read; encode it again")
     manifest: Path | None = None
@@ -180,7 +184,7 @@ def encode_file(
         progress_path(path).unlink(missing_ok=True)
     else:
         manifest = _complete_manifest(manifest_path(output), paths, bounds, identity)
-    empty, truncated = array.counts.get("empty", 0), array.counts.get("truncated", 0)
+    empty, truncated = array.counts["empty"], array.counts["truncated"]
     warn_of_odd_sentences(rows, empty, truncated, encoder.config.max_tokens, stacklevel=3)
     return EncodedFile(path, rows, encoder.dimension, empty, truncated, resumed, manifest)
 
@@ -215,119 +219,92 @@ def _places(
             raise InputError(
                 f"devices: got {device}, but there are {torch.cuda.device_count()} CUDA devices"
             )
-    if workers is not None and workers < len(found):
-        raise InputError(f"workers: got {workers}, expected at least one a device ({len(found)})")
-    return [found[i % len(found)] for i in range(workers or len(found))]
+    number = len(found) if workers is None else workers
+    check(number >= len(found), "workers", number, f"at least one a device ({len(found)})")
+    return [found[i % len(found)] for i in range(number)]
 
 
-def _chunks(source: Path, start: int, stop: int) -> Iterator[list[str]]:
-    """Lines start … stop − 1 of the source."""
+def _chunks(source: Path, start: int, stop: int, size: int) -> Iterator[list[str]]:
+    """Lines start … stop − 1 of the source, `size` at a time."""
     lines = islice((line for _, line in read_lines(source)), start, stop)
-    while chunk := list(islice(lines, CHUNK_ROWS)):
+    while chunk := list(islice(lines, size)):
         yield chunk
 
 
-def _encode_here(
-    encoder: SentenceEncoder,
-    options: _Options,
-    chunks: Iterator[list[str]],
-    start: int,
-    first: int,
-    writer: RowWriter,
-) -> Generator[tuple[int, int, int], None, None]:
-    """Encode and write `chunks`, whose first line is `first`; row 0 of the array is line `start`.
-
-    Yields:
-        Rows, empty and truncated sentences of each chunk, once it is written.
-    """
+def _encode_share(
+    encoder: SentenceEncoder, job: _Job, rank: int = 0, world: int = 1
+) -> Generator[_Done, None, None]:
+    """Encode and write every `world`-th chunk of the job, beginning with chunk `rank`."""
+    chunks = _chunks(job.source, job.first, job.stop, job.chunk_rows)
+    numbered = zip(count(job.first + 1, job.chunk_rows), chunks, strict=False)
     encoded = encoder.encode_chunks(
-        chunks,
-        batch_tokens=options.batch_tokens,
-        normalize=options.normalize,
-        on_overlong=options.on_overlong,
-        where=f"{options.source}, line",
-        first=first + 1,
+        islice(numbered, rank, None, world), where=f"{job.source}, line", **job.options
     )
-    row = first - start
-    for chunk in encoded:
-        writer.write(row, chunk.vectors.cpu().numpy())
-        row += len(chunk.vectors)
-        yield len(chunk.vectors), chunk.empty, chunk.truncated
+    with job.array.open("r+b") as file:
+        for chunk in encoded:
+            row = chunk.first - 1 - job.start
+            write_rows(file, row, job.stop - job.start, chunk.vectors.cpu().numpy())
+            yield len(chunk.vectors), chunk.empty, chunk.truncated
 
 
 def _encode_in_workers(
-    encoder: SentenceEncoder,
-    options: _Options,
-    chunks: Iterator[list[str]],
-    start: int,
-    first: int,
-    places: list[torch.device],
-    path: Path,
-) -> Generator[tuple[int, int, int], None, None]:
-    """As `_encode_here`, by one process a place; chunks are yielded in order."""
+    encoder: SentenceEncoder, job: _Job, places: list[torch.device]
+) -> Generator[_Done, None, None]:
+    """As `_encode_share` of the whole job, by a process a place that has its share of it."""
     context = multiprocessing.get_context("spawn")
-    devices = context.SimpleQueue()
-    for place in places:
-        devices.put(str(place))
     threads = max(1, torch.get_num_threads() // len(places))
-    # As bytes: torch would hand tensors over in shared memory, which containers keep small.
-    model = pickle.dumps(encoder)
-    pool = ProcessPoolExecutor(
-        len(places), context, _start_worker, (devices, threads, model, options, start, path)
-    )
-    waiting: deque[Future[list[tuple[int, int, int]]]] = deque()
+    workers, pipes = [], []
     try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_work, chunk, first))
-            first += len(chunk)
-            if len(waiting) > 2 * len(places):
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool as error:
+        for rank, place in enumerate(places):
+            pipe, end = context.Pipe()
+            arguments = (end, rank, len(places), str(place), threads)
+            worker = context.Process(target=_work, args=arguments, daemon=True)
+            worker.start()
+            end.close()  # with the worker's own end, the pipe closes
+            workers.append(worker)
+            pipes.append(pipe)
+        # As bytes: torch would hand tensors over in shared memory, which containers keep small.
+        content = pickle.dumps((encoder, job))
+        for pipe in pipes:
+            pipe.send_bytes(content)
+        for pipe in cycle(pipes):  # chunk after chunk
+            done = pipe.recv()
+            if done is None:
+                break
+            if isinstance(done, Exception):
+                raise done
+            yield done
+    except (EOFError, ConnectionError) as error:
         raise EmsError(
-            "a worker process died, perhaps for lack of memory; run the same command again, which "
-            "goes on where this one stopped, with fewer workers or smaller batch_tokens"
+            "a worker process died, perhaps for lack of memory; see what it printed, and run the "
+            "same command again, which goes on where this one stopped, with fewer workers"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+            worker.join()
 
 
-class _Worker:
-    """What a worker process keeps between its chunks."""
-
-    encoder: SentenceEncoder
-    options: _Options
-    start: int
-    writer: RowWriter
-
-
-def _start_worker(
-    devices: Any, threads: int, model: bytes, options: _Options, start: int, path: Path
-) -> None:
+def _work(pipe: Connection, rank: int, world: int, place: str, threads: int) -> None:
+    """What a worker process runs: it sends what `_encode_share` yields, then None or an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _Worker.encoder = pickle.loads(model).to(devices.get())
-    _Worker.options, _Worker.start = options, start
-    _Worker.writer = RowWriter(partial_path(path), _Worker.encoder.dimension)
+    encoder, job = pickle.loads(pipe.recv_bytes())
+    try:
+        for done in _encode_share(encoder.to(place), job, rank, world):
+            pipe.send(done)
+        pipe.send(None)
+    except (EmsError, OSError) as error:
+        pipe.send(error)
 
 
-def _exit_with_parent() -> None:
+def _end_with_parent() -> None:
     """End this process when the parent is gone, also if it was killed."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _work(chunk: list[str], first: int) -> list[tuple[int, int, int]]:
-    worker = _Worker
-    return list(
-        _encode_here(
-            worker.encoder, worker.options, iter([chunk]), worker.start, first, worker.writer
-        )
-    )
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _drop_other_manifest(path: Path, identity: dict[str, Any]) -> None:
@@ -347,20 +324,18 @@ def _complete_manifest(
     path: Path, paths: list[Path], bounds: list[int], identity: dict[str, Any]
 ) -> Path | None:
     """Write the manifest if all shards are there; only then do their records go."""
-    arrays = [
-        PartialArray(shard, (stop - start, identity["dimension"]), identity)
+    shards: list[dict[str, Any]] = [
+        {"file": shard.name, "start": start, "rows": stop - start}
         for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
+    ]
+    arrays = [
+        PartialArray(file, (shard["rows"], identity["dimension"]), identity)
+        for file, shard in zip(paths, shards, strict=True)
     ]
     if not all(array.complete for array in arrays):
         # Another process that finished at the same time may have written it, and cleaned up.
         return path if path.exists() else None
-    shards = [
-        {"file": shard.name, "start": start, "rows": stop - start}
-        for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
-    ]
-    counts = {
-        name: sum(array.counts.get(name, 0) for array in arrays) for name in ("empty", "truncated")
-    }
+    counts = {name: sum(array.counts[name] for array in arrays) for name in ("empty", "truncated")}
     order = "row i of the shards, one after another, is line i of the source"
     content = {**identity, **counts, "dtype": "float32", "order": order, "shards": shards}
     write_json(path, content, contended=True)  # shards may end at the same moment

@@ -69,18 +69,16 @@ class Embeddings:
             start, stop, step = key.indices(len(self))
             if step == 1:
                 return self._range(start, stop)
-            return self._take(np.arange(start, stop, step))
-        if isinstance(key, int | np.integer):
-            row: npt.NDArray[np.floating] = self._take(np.array([key]))[0]
-            return row
+            key = np.arange(start, stop, step)
         rows = np.asarray(key)
         if rows.dtype == np.bool_ and rows.shape == (len(self),):
-            return self._take(np.flatnonzero(rows))
-        if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
+            rows = np.flatnonzero(rows)
+        if rows.ndim > 1 or not (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
             raise IndexError(
                 "embeddings are indexed by a row number, a slice, or an array of row numbers"
             )
-        return self._take(rows.astype(np.int64))
+        taken = self._take(np.atleast_1d(rows).astype(np.int64))
+        return taken if rows.ndim else taken[0]
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.protocol import check_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
 from ems_fast.model.packing import pack
@@ -28,13 +29,13 @@ from ems_fast.text.tokenizer import Tokenizer
 # batches cut from it hold sentences of almost one length.
 CHUNK_SENTENCES = 32_768
 
-
 Dtype = Literal["float32", "bfloat16", "float16"]
 OnOverlong = Literal["truncate", "error"]
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
-_Tokens = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # ids, offsets
+# The number of the first sentence, ids, and offsets and lengths of the sentences.
+_Tokens = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class EncodingWarning(UserWarning):
@@ -46,11 +47,13 @@ class EncodedChunk:
     """The vectors of b consecutive sentences.
 
     Attributes:
+        first: the number of the first of them.
         vectors: float32 [b, D] on the encoder's device.
         empty: sentences without a token; their vectors are zero.
         truncated: sentences longer than the model reads.
     """
 
+    first: int
     vectors: Tensor
     empty: int
     truncated: int
@@ -144,19 +147,19 @@ class SentenceEncoder:
             )
         n = len(sentences)
         vectors = np.empty((n, self.dimension), dtype=np.float32)
-        start = empty = truncated = 0
+        empty = truncated = 0
         show = n >= 10_000 if progress is None else progress
         with tqdm(total=n, unit="sentence", unit_scale=True, disable=not show) as bar:
             chunks = self.encode_chunks(
-                (sentences[i : i + CHUNK_SENTENCES] for i in range(0, n, CHUNK_SENTENCES)),
+                ((i, sentences[i : i + CHUNK_SENTENCES]) for i in range(0, n, CHUNK_SENTENCES)),
                 batch_tokens=batch_tokens,
                 normalize=normalize,
                 on_overlong=on_overlong,
                 advance=bar.update,
             )
             for chunk in chunks:
-                vectors[start : start + len(chunk.vectors)] = chunk.vectors.cpu().numpy()
-                start += len(chunk.vectors)
+                end = chunk.first + len(chunk.vectors)
+                vectors[chunk.first : end] = chunk.vectors.cpu().numpy()
                 empty += chunk.empty
                 truncated += chunk.truncated
         warn_of_odd_sentences(n, empty, truncated, self.config.max_tokens, stacklevel=3)
@@ -164,67 +167,58 @@ class SentenceEncoder:
 
     def encode_chunks(
         self,
-        chunks: Iterable[Sequence[str]],
+        chunks: Iterable[tuple[int, Sequence[str]]],
         *,
         batch_tokens: int = 4096,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         where: str = "sentences: item",
-        first: int = 0,
         advance: Callable[[int], object] | None = None,
     ) -> Iterator[EncodedChunk]:
         """Embed a stream of sentences in memory for two of its chunks.
 
-        The tokens of a chunk are made while the chunk before it is in the model.
-
-        Args:
-            chunks: lists of strings, not checked and not preprocessed.
-            batch_tokens: as in `encode`.
-            normalize: as in `encode`.
-            on_overlong: as in `encode`.
-            where: what messages call a sentence, before its number.
-            first: the number of the first sentence.
-            advance: called with the number of sentences done since the last call.
+        A chunk is a list of strings, which are not checked, with the number of its first one;
+        messages name a sentence by `where` and its number. The tokens of a chunk are made while
+        the chunk before it is in the model, and `advance` is called with the number of sentences
+        done since its last call. Options are those of `encode`; nothing is preprocessed.
 
         Raises:
             InputError: an over-long sentence, if asked to; an unknown option.
         """
-        if batch_tokens < 1:
-            raise InputError(f"batch_tokens: got {batch_tokens}, expected at least 1")
-        if on_overlong not in get_args(OnOverlong):
-            raise InputError(f"on_overlong: got {on_overlong!r}, expected 'truncate' or 'error'")
-        limit = None if on_overlong == "truncate" else self.config.max_tokens
-        threads = torch.get_num_threads()
+        check(batch_tokens >= 1, "batch_tokens", batch_tokens, "at least 1")
+        check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
+        threads, limit = torch.get_num_threads(), self.config.max_tokens
 
-        def tokenise(chunk: Sequence[str], number: int) -> _Tokens:
+        def tokenise(first: int, chunk: Sequence[str]) -> _Tokens:
             try:
                 ids, offsets = self.tokenizer.encode_packed(chunk, num_threads=threads)
             except (TypeError, UnicodeError):  # which of them depends on the version
-                raise _not_text(chunk, where, number) from None
-            if limit is not None:
-                _check_lengths(np.diff(offsets), limit, where, number)
-            return ids, offsets
+                raise _not_text(chunk, where, first) from None
+            lengths = np.diff(offsets)
+            overlong = np.flatnonzero(lengths > limit)
+            if len(overlong) and on_overlong == "error":
+                raise InputError(
+                    f"{where} {first + overlong[0]}: has {lengths[overlong[0]]} tokens, but the "
+                    f"model reads {limit}; split it, or pass on_overlong='truncate'"
+                )
+            return first, ids, offsets[:-1], lengths
 
         with ThreadPoolExecutor(1) as pool:
-            waiting: Future[_Tokens] | None = None
-            for chunk in chunks:
-                following = pool.submit(tokenise, chunk, first)
-                first += len(chunk)
-                if waiting is not None:
-                    yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
-                waiting = following
-            if waiting is not None:
-                yield self._encode_tokens(*waiting.result(), batch_tokens, normalize, advance)
+            submitted = (pool.submit(tokenise, *numbered) for numbered in chunks)
+            ready = next(submitted, None)
+            while ready is not None:
+                following = next(submitted, None)
+                yield self._encode_tokens(ready.result(), batch_tokens, normalize, advance)
+                ready = following
 
     def _encode_tokens(
         self,
-        ids: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
+        tokens: _Tokens,
         batch_tokens: int,
         normalize: bool,
         advance: Callable[[int], object] | None,
     ) -> EncodedChunk:
-        lengths = np.diff(offsets)
+        first, ids, offsets, lengths = tokens
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)
@@ -237,11 +231,10 @@ class SentenceEncoder:
                 if advance is not None:
                     advance(len(rows))
             if normalize:
-                norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-                vectors.div_(norms.masked_fill_(norms == 0, 1))
+                torch.nn.functional.normalize(vectors, out=vectors)
         if advance is not None:
             advance(empty)
-        return EncodedChunk(vectors, empty, truncated)
+        return EncodedChunk(first, vectors, empty, truncated)
 
     def to(
         self, device: str | torch.device | None = None, dtype: Dtype | None = None
@@ -267,32 +260,9 @@ class SentenceEncoder:
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        weights = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
-        device = str(self.device)
-        return _rebuild, (
-            self.config,
-            self.tokenizer,
-            weights,
-            device,
-            self.dtype,
-            self.preprocessing,
-        )
-
-
-def _rebuild(
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    weights: dict[str, Tensor],
-    device: str,
-    dtype: torch.dtype,
-    preprocessing: Preprocessing | None,
-) -> SentenceEncoder:
-    """What unpickling calls."""
-    encoder = Encoder(config).to(dtype)
-    encoder.load_state_dict(weights)
-    return SentenceEncoder(
-        encoder, tokenizer, config, resolve_device(device), preprocessing=preprocessing
-    )
+        module = copy.deepcopy(self.module).cpu()
+        arguments = (module, self.tokenizer, self.config, self.device, None, self.preprocessing)
+        return SentenceEncoder, arguments
 
 
 def warn_of_odd_sentences(
@@ -307,16 +277,6 @@ def warn_of_odd_sentences(
     if found:
         message = f"of {n} sentences, {' and '.join(found)}"
         warnings.warn(message, EncodingWarning, stacklevel=stacklevel)
-
-
-def _check_lengths(lengths: npt.NDArray[np.int64], max_tokens: int, where: str, first: int) -> None:
-    """Raise `InputError` at the first sentence with more than `max_tokens` tokens."""
-    if (lengths > max_tokens).any():
-        index = int((lengths > max_tokens).argmax())
-        raise InputError(
-            f"{where} {first + index}: has {lengths[index]} tokens, but the model reads "
-            f"{max_tokens}; split it, or pass on_overlong='truncate'"
-        )
 
 
 def _not_text(chunk: Sequence[str], where: str, first: int) -> InputError:
@@ -345,10 +305,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         InputError: an unknown name, or float16 on a CPU, which computes it slowly.
     """
-    if dtype not in get_args(Dtype):
-        raise InputError(
-            f"dtype: got {dtype!r}, expected one of {', '.join(map(repr, get_args(Dtype)))}"
-        )
+    check_one_of("dtype", dtype, get_args(Dtype))
     if dtype == "float16" and device.type == "cpu":
         raise InputError("dtype: 'float16' is for GPUs; on a CPU use 'bfloat16' or 'float32'")
     resolved: torch.dtype = getattr(torch, dtype)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
+from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
 from ems_fast.runs.folder import RunFolder
 
@@ -40,17 +43,9 @@ def load(
             f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
             f"{config.vocab_size}"
         )
-    prefix = "encoder."
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in folder.read_weights().items()
-        if name.startswith(prefix)
-    }
-    encoder = Encoder(config)
-    try:
-        encoder.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{folder.weights}: does not fit config.toml ({error})") from error
+    encoder = module_of(
+        config, folder.read_weights(), f"{folder.weights}: does not fit config.toml"
+    )
     preprocessing = folder.read_config().get("text", {}).get("preprocessing")
     return SentenceEncoder(
         encoder,
@@ -60,3 +55,19 @@ def load(
         resolved_dtype,
         preprocess_released if preprocessing == "released" else None,
     )
+
+
+def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str) -> Encoder:
+    """The module of those weights whose names begin with ``encoder.``.
+
+    Raises:
+        InputError: with `complaint`, if they are not those of `config`.
+    """
+    prefix = "encoder."
+    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    encoder = Encoder(config)
+    try:
+        encoder.load_state_dict(own)
+    except RuntimeError as error:
+        raise InputError(f"{complaint} ({' '.join(str(error).split())})") from error
+    return encoder

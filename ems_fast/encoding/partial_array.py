@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,47 +49,14 @@ def write_json(path: Path, content: dict[str, Any], *, contended: bool = False) 
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-class RowWriter:
-    """Writes rows of float32 [rows, D] at their place in a file; of any process.
+def write_rows(file: IO[bytes], row: int, rows: int, vectors: npt.NDArray[np.float32]) -> None:
+    """Write `vectors` [b, D] to rows row … row + b − 1 of the `rows` rows that end `file`.
 
-    The rows are written, not mapped, so that they do not count as memory of the process.
+    They are written, not mapped, so that they do not count as memory of the process.
     """
-
-    def __init__(self, path: Path, dimension: int):
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR)
-        with open(self._fd, "rb", closefd=False) as file:
-            version = np.lib.format.read_magic(file)
-            assert version == (1, 0)
-            np.lib.format.read_array_header_1_0(file)
-            self._header = file.tell()
-        self._row_bytes = 4 * dimension
-
-    def write(self, row: int, vectors: npt.NDArray[np.float32]) -> None:
-        """Write `vectors` [b, D] to rows row … row + b − 1.
-
-        Raises:
-            InputError: the disk is full.
-        """
-        data = np.ascontiguousarray(vectors).data.cast("B")
-        offset = self._header + row * self._row_bytes
-        try:
-            while data:
-                written = os.pwrite(self._fd, data, offset)
-                data, offset = data[written:], offset + written
-        except OSError as error:
-            raise _cannot_write(self._path, error) from error
-
-    def sync(self) -> None:
-        """Wait until what any process wrote to the file is on the disk."""
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            raise _cannot_write(self._path, error) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+    file.seek((row - rows) * 4 * vectors.shape[1], os.SEEK_END)
+    file.write(np.ascontiguousarray(vectors).data)
+    file.flush()
 
 
 class PartialArray:
@@ -105,6 +73,8 @@ class PartialArray:
         restarted: progress was there, but of another identity.
     """
 
+    _file: IO[bytes]
+
     def __init__(self, path: Path, shape: tuple[int, int], identity: dict[str, Any]):
         self.path = path
         self.shape = shape
@@ -113,7 +83,7 @@ class PartialArray:
         same = bool(progress) and all(progress.get(key) == identity[key] for key in identity)
         self.restarted = bool(progress) and not same
         self.done: int = progress["rows_done"] if same else 0
-        self.counts: dict[str, int] = progress["counts"] if same else {}
+        self.counts = Counter[str](progress["counts"] if same else {})
         self._recorded = time.monotonic()
 
     @property
@@ -126,56 +96,52 @@ class PartialArray:
         return partial_path(self.path)
 
     @contextmanager
-    def writing(self) -> Iterator[RowWriter]:
+    def writing(self) -> Iterator[None]:
         """Create the partial file, or go on with it; it gets its name when the block ends well.
 
         Raises:
             InputError: another process is writing it, the folder is missing or not writable, or
                 there is not enough space.
         """
+        if self.done and not self._partial.exists():
+            self.done = 0
+            self.counts.clear()
         try:
-            with self._open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise InputError(
-                        f"{self.path}: another process is writing it; wait for that or give "
-                        "another output"
-                    ) from error
-                if not _is_open_as(self._partial, file):
-                    raise InputError(f"{self.path}: another process just wrote it; try again")
+            # Neither truncated nor new: it may belong to a process that holds the lock.
+            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o666)
+            with open(descriptor, "r+b") as self._file:
+                self._lock()
                 if self.done == 0:
-                    self._begin(file)
-                yield from self._pieces()
+                    self._begin()
+                try:
+                    yield
+                    self._record()
+                    self._partial.replace(self.path)
+                except BaseException:
+                    if self.done:
+                        with suppress(OSError, InputError):  # the older record stays
+                            self._record()
+                    else:
+                        self._partial.unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
-    def _pieces(self) -> Iterator[RowWriter]:
-        writer = RowWriter(self._partial, self.shape[1])
+    def _lock(self) -> None:
         try:
-            yield writer
-            self.record(writer, force=True)
-            self._partial.replace(self.path)
-        except BaseException:
-            if self.done:
-                with suppress(OSError, InputError):  # the older record stays
-                    self.record(writer, force=True)
-            else:
-                self._partial.unlink(missing_ok=True)
-            raise
-        finally:
-            writer.close()
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{self.path}: another process is writing it; wait for that or give another output"
+            ) from error
+        here, opened = self._partial, os.fstat(self._file.fileno())
+        if not (here.exists() and os.path.samestat(here.stat(), opened)):
+            raise InputError(f"{self.path}: another process just wrote it; try again")
 
-    def _open(self) -> IO[bytes]:
-        if self.done and not self._partial.exists():
-            self.done, self.counts = 0, {}
-        # Neither truncated nor new: it may belong to a process that holds the lock.
-        return open(os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-
-    def _begin(self, file: IO[bytes]) -> None:
+    def _begin(self) -> None:
         # The old record goes first: it must never stand beside an array that it does not describe.
         progress_path(self.path).unlink(missing_ok=True)
-        file.truncate(0)
+        self._file.truncate(0)
         needed = 4 * self.shape[0] * self.shape[1]
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
@@ -184,30 +150,21 @@ class PartialArray:
                 f"{self.path}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free "
                 "there; free some space or give an output on another disk"
             )
-        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        file.flush()
-        os.ftruncate(file.fileno(), file.tell() + needed)
+        np.lib.format.open_memmap(self._partial, "w+", np.float32, self.shape)
 
-    def advance(self, writer: RowWriter, rows: int, **counts: int) -> None:
+    def advance(self, rows: int, **counts: int) -> None:
         """Note that `rows` more are written; record it every few seconds."""
         self.done += rows
-        for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
-        self.record(writer)
+        self.counts.update(counts)
+        if time.monotonic() - self._recorded >= RECORD_SECONDS:
+            self._record()
 
-    def record(self, writer: RowWriter, *, force: bool = False) -> None:
-        """Record the progress, if the last record is older than `RECORD_SECONDS` or `force`."""
-        if force or time.monotonic() - self._recorded >= RECORD_SECONDS:
-            writer.sync()
-            record = {**self._identity, "rows_done": self.done, "counts": self.counts}
-            write_json(progress_path(self.path), record)
-            self._recorded = time.monotonic()
-
-
-def _is_open_as(path: Path, file: IO[bytes]) -> bool:
-    """Whether `file` is what `path` names now."""
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    def _record(self) -> None:
+        """Record the progress, once what any process wrote to the file is on the disk."""
+        os.fsync(self._file.fileno())
+        record = {**self._identity, "rows_done": self.done, "counts": self.counts}
+        write_json(progress_path(self.path), record)
+        self._recorded = time.monotonic()
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:

@@ -22,13 +22,7 @@ class Encodes(Protocol):
 
 
 def check_sentences(name: str, sentences: Sequence[str], *, allow_empty: bool = False) -> None:
-    """Raise `InputError` unless `sentences` is a sequence of strings.
-
-    Args:
-        name: the argument's name, for the message.
-        sentences: what the caller was given.
-        allow_empty: no sentence at all is fine too.
-    """
+    """Raise `InputError`, which calls them `name`, unless `sentences` are a sequence of strings."""
     if isinstance(sentences, str):
         raise InputError(f"{name}: got one string, expected a list of sentences")
     if isinstance(sentences, bytes | Mapping | Set) or not (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.encoding.embeddings import Embeddings
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 
 # float16, float32 or float64 [n, D]; memory-mapped arrays and shards are read block by block.
 Vectors = npt.NDArray[np.floating] | Embeddings
@@ -60,32 +60,19 @@ def nearest(
     names: tuple[str, str] = ("queries", "items"),
     index: Index = "exact",
 ) -> Neighbors:
-    """Find the k items with the highest cosine for each query.
+    """Find the k items [m, D] with the highest cosine for each query [n, D].
 
-    Args:
-        queries: [n, D] of any float dtype; need not be normalised.
-        items: [m, D].
-        k: neighbours a query, from 1 to m.
-        memory_bytes: working memory beside the inputs and the result, as in `nearest_both`.
-        device: where the products are computed.
-        names: what messages call the two.
-        index: ``"exact"`` compares all with all; ``"faiss"`` searches an approximate index, as
-            `ems_fast.mining.faiss.nearest_faiss` describes it, on the CPU.
-
-    Raises:
-        InputError: vectors that are empty, not finite or of different widths; k out of range; an
-            unknown index.
-        BackendError: faiss is asked for and not installed.
+    Vectors, options and errors are those of `nearest_both`, but k may be up to m; `names` are what
+    messages call the two.
     """
     check_index(index)
+    check_pair(names[0], queries, names[1], items)
+    check_k(k, names[1], len(items))
     if index == "faiss":
         from ems_fast.mining.faiss import nearest_faiss
 
         return nearest_faiss(queries, items, k, names=names)
-    check_pair(names[0], queries, names[1], items)
-    check_k(k, names[1], len(items))
-    forward, _ = _search(queries, items, names, k, None, memory_bytes, device)
-    return forward
+    return _search(queries, items, names, k, memory_bytes, device, both=False)[0]
 
 
 def nearest_both(
@@ -110,7 +97,8 @@ def nearest_both(
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
         device: where the products are computed.
-        index: as in `nearest`; ``"faiss"`` makes an index of each side in turn.
+        index: ``"exact"`` compares all with all; ``"faiss"`` makes an approximate index of each
+            side in turn, on the CPU, as `ems_fast.mining.faiss.nearest_faiss` describes.
 
     Returns:
         The neighbours of the source vectors (rows of `target_vectors`), and those of the target
@@ -131,21 +119,21 @@ def nearest_both(
         return forward, nearest(
             target_vectors, source_vectors, k, names=(names[1], names[0]), index=index
         )
-    forward, backward = _search(source_vectors, target_vectors, names, k, k, memory_bytes, device)
-    assert backward is not None
+    forward, backward = _search(
+        source_vectors, target_vectors, names, k, memory_bytes, device, both=True
+    )
     return forward, backward
 
 
 def check_index(index: str) -> None:
     """Raise `InputError` unless `index` is one of `INDEXES`."""
-    if index not in INDEXES:
-        raise InputError(f"index: got {index!r}, expected one of {', '.join(map(repr, INDEXES))}")
+    check_one_of("index", index, INDEXES)
 
 
 def check_k(k: int, name: str, count: int | None = None) -> None:
     """Raise `InputError` unless 1 ≤ k ≤ count; `name` says what there are `count` of."""
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise InputError(f"k: got {k!r}, expected a whole number of at least 1")
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+    check(whole and k >= 1, "k", k, "a whole number of at least 1")
     if count is not None and k > count:
         raise InputError(
             f"k: got {k} neighbours, but there are only {count} {name}; "
@@ -153,23 +141,18 @@ def check_k(k: int, name: str, count: int | None = None) -> None:
         )
 
 
-def check_vectors(name: str, vectors: Vectors) -> None:
-    """Raise `InputError` unless `vectors` is a non-empty float array [n, D]."""
-    if not isinstance(vectors, np.ndarray | Embeddings):
-        raise InputError(f"{name}: got a {type(vectors).__name__}, expected a NumPy array [n, D]")
-    if not np.issubdtype(vectors.dtype, np.floating):
-        raise InputError(f"{name}: got dtype {vectors.dtype}, expected a float array [n, D]")
-    if vectors.ndim != 2 or 0 in vectors.shape:
-        raise InputError(
-            f"{name}: got an array of shape {vectors.shape}, "
-            f"expected [n, D] with at least one vector"
-        )
-
-
 def check_pair(name: str, vectors: Vectors, other_name: str, other: Vectors) -> None:
-    """Raise `InputError` unless both are vectors of the same width."""
-    check_vectors(name, vectors)
-    check_vectors(other_name, other)
+    """Raise `InputError` unless both are non-empty float arrays [n, D] of the same width."""
+    for side, given in ((name, vectors), (other_name, other)):
+        if not isinstance(given, np.ndarray | Embeddings):
+            raise InputError(f"{side}: got a {type(given).__name__}, expected a NumPy array [n, D]")
+        if not np.issubdtype(given.dtype, np.floating):
+            raise InputError(f"{side}: got dtype {given.dtype}, expected a float array [n, D]")
+        if given.ndim != 2 or 0 in given.shape:
+            raise InputError(
+                f"{side}: got an array of shape {given.shape}, "
+                f"expected [n, D] with at least one vector"
+            )
     if vectors.shape[1] != other.shape[1]:
         raise InputError(
             f"{name} and {other_name}: have {vectors.shape[1]} and {other.shape[1]} dimensions, "
@@ -218,8 +201,7 @@ def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 def block_side(D: int, k: int, memory_bytes: int) -> int:
     """Rows and columns of a square block of scores that keeps the search within `memory_bytes`."""
-    if memory_bytes < 1:
-        raise InputError(f"memory_bytes: got {memory_bytes}, expected a positive number of bytes")
+    check(memory_bytes >= 1, "memory_bytes", memory_bytes, "a positive number of bytes")
     # A row (or column) costs its vector twice (as read, as float32 scaled) and its candidates:
     # k chunks of scores and int64 indices. A cell costs its score, and 1/CHUNK of it both ways.
     each = 2 * (8 * D + 16 * k * CHUNK)
@@ -233,14 +215,15 @@ def _search(
     target: Vectors,
     names: tuple[str, str],
     k: int,
-    k_back: int | None,
     memory_bytes: int,
     device: torch.device | str,
-) -> tuple[Neighbors, Neighbors | None]:
+    *,
+    both: bool,
+) -> list[Neighbors]:
+    """The neighbours of the source vectors and, if asked for both, those of the target vectors."""
     n, m = len(source), len(target)
     side = block_side(source.shape[1], k, memory_bytes)
-    forward = _Best(n, k, device)
-    backward = None if k_back is None else _Best(m, k_back, device)
+    best = [_Best(count, k, device) for count in ((n, m) if both else (n,))]
     scores = torch.empty(min(side, n) * min(side, m), dtype=torch.float32, device=device)
     for i, i_end in blocks(n, side):
         queries = unit_rows(names[0], source, i, i_end, device)  # (b, D)
@@ -248,10 +231,10 @@ def _search(
             items = unit_rows(names[1], target, j, j_end, device)  # (c, D)
             block = scores[: (i_end - i) * (j_end - j)].view(i_end - i, j_end - j)
             torch.mm(queries, items.T, out=block)  # (b, c)
-            forward.merge(i, j, *_top_of_rows(block, k))
-            if backward is not None:
-                backward.merge(j, i, *_top_of_columns(block, k))
-    return forward.result(), None if backward is None else backward.result()
+            best[0].merge(i, j, *_top(block, k, dim=1))
+            if both:
+                best[1].merge(j, i, *_top(block, k, dim=0))
+    return [side_best.result() for side_best in best]
 
 
 class _Best:
@@ -274,36 +257,26 @@ class _Best:
         return Neighbors(self.indices.cpu().numpy(), self.scores.cpu().numpy())
 
 
-def _top_of_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The min(k, c) largest scores of each row of block [b, c], and their columns."""
-    b, c = block.shape
-    chunks = c // CHUNK
+def _top(block: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
+    """The largest scores of each line of block [b, c] along `dim`, and their places in the line.
+
+    Returns:
+        [b, min(k, c)] both for dim 1, [c, min(k, b)] for dim 0.
+    """
+    lines = block if dim == 1 else block.T
+    length = block.shape[dim]
+    chunks = length // CHUNK
     if chunks <= 2 * k:
-        return block.topk(min(k, c), dim=1)
-    whole = block[:, : chunks * CHUNK].reshape(b, chunks, CHUNK)  # (b, chunks, CHUNK)
-    best = whole.amax(dim=2).topk(k, dim=1, sorted=False).indices  # (b, k)
-    columns = _cells(best, c, chunks)  # (b, k·CHUNK + c % CHUNK)
-    scores, kept = block.gather(1, columns).topk(k, dim=1)
-    return scores, columns.gather(1, kept)
-
-
-def _top_of_columns(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The min(k, b) largest scores of each column of block [b, c], and their rows: [c, ·]."""
-    b, c = block.shape
-    chunks = b // CHUNK
-    if chunks <= 2 * k:
-        return block.T.contiguous().topk(min(k, b), dim=1)
-    whole = block[: chunks * CHUNK].view(chunks, CHUNK, c)  # (chunks, CHUNK, c)
-    best = whole.amax(dim=1).T.contiguous().topk(k, dim=1, sorted=False).indices  # (c, k)
-    rows = _cells(best, b, chunks)  # (c, k·CHUNK + b % CHUNK)
-    cells = rows * c + torch.arange(c, device=block.device)[:, None]
-    scores, kept = block.view(-1)[cells].topk(k, dim=1)
-    return scores, rows.gather(1, kept)
-
-
-def _cells(chunks: Tensor, length: int, count: int) -> Tensor:
-    """Spell out the cells of a line's chosen `chunks` [·, k], and those after the last chunk."""
-    inside = torch.arange(CHUNK, device=chunks.device)
-    cells = (chunks[:, :, None] * CHUNK + inside).flatten(1)
-    rest = torch.arange(count * CHUNK, length, device=chunks.device)
-    return torch.cat([cells, rest.expand(len(chunks), -1)], dim=1)
+        return lines.contiguous().topk(min(k, length), dim=1)
+    # Maxima are taken from the block as it lies: those of the transposed view take far longer.
+    whole = block.narrow(dim, 0, chunks * CHUNK)
+    maxima = torch.unflatten(whole, dim, (chunks, CHUNK)).amax(dim + 1)
+    maxima = maxima if dim == 1 else maxima.T.contiguous()  # (lines, chunks)
+    best = maxima.topk(k, dim=1, sorted=False).indices  # (lines, k)
+    # The cells of these chunks, and those after the last chunk.
+    inside = torch.arange(CHUNK, device=block.device)
+    cells = (best[:, :, None] * CHUNK + inside).flatten(1)
+    rest = torch.arange(chunks * CHUNK, length, device=block.device)
+    cells = torch.cat([cells, rest.expand(len(cells), -1)], dim=1)  # (lines, k·CHUNK + rest)
+    scores, kept = lines.gather(1, cells).topk(k, dim=1)
+    return scores, cells.gather(1, kept)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ems_fast.errors import BackendError, InputError
-from ems_fast.mining.exact import Neighbors, Vectors, blocks, check_k, check_pair, unit_rows
+from ems_fast.mining.exact import Neighbors, Vectors, blocks, unit_rows
 
 # Vectors that the clustering is trained on, per cluster: more does not make it better.
 SAMPLE_PER_CLUSTER = 64
@@ -22,14 +22,8 @@ CANDIDATES = 4
 BLOCK = 4096
 
 
-def nearest_faiss(
-    queries: Vectors,
-    items: Vectors,
-    k: int,
-    *,
-    names: tuple[str, str] = ("queries", "items"),
-) -> Neighbors:
-    """Find most of the k items with the highest cosine for each query.
+def nearest_faiss(queries: Vectors, items: Vectors, k: int, *, names: tuple[str, str]) -> Neighbors:
+    """Find most of the k items with the highest cosine for each query, for `nearest`.
 
     The items are clustered (about 4·√m clusters) and held as one byte a dimension; each query is
     compared with those of the nearest clusters, and the best 4·k of them are ranked by their exact
@@ -38,19 +32,13 @@ def nearest_faiss(
     Memory beside the inputs and the result: m·(D + 8) bytes for the index, about 512·√m·D·4 bytes
     while it is made, and blocks of a few thousand vectors. Inputs may be memory-mapped or sharded.
 
-    Args:
-        queries: [n, D] of any float dtype; need not be normalised.
-        items: [m, D].
-        k: neighbours a query, from 1 to m.
-        names: what messages call the two.
+    The arguments were checked by `ems_fast.mining.exact.nearest`, but for their values.
 
     Raises:
         BackendError: faiss is not installed.
-        InputError: vectors that are empty, not finite or of different widths; k out of range.
+        InputError: vectors that are not finite.
     """
     faiss = _faiss()
-    check_pair(names[0], queries, names[1], items)
-    check_k(k, names[1], len(items))
     index = _build(faiss, items, names[1])
     n, m = len(queries), len(items)
     wanted = min(m, CANDIDATES * k)
@@ -83,10 +71,8 @@ def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
     index.cp.spherical = True
     # Evenly spaced, so that the sample is that of the whole file and the same every time.
     sample = np.linspace(0, m - 1, min(m, SAMPLE_PER_CLUSTER * clusters), dtype=np.int64)
-    rows = np.empty((len(sample), D), np.float32)
     try:
-        for start, stop in blocks(len(sample), BLOCK):
-            rows[start:stop] = unit_rows(name, items[sample[start:stop]], 0, stop - start).numpy()
+        rows = unit_rows(name, items[sample], 0, len(sample)).numpy()
     except InputError:  # it counts rows in the sample: find the row itself
         for start, stop in blocks(m, BLOCK):
             unit_rows(name, items, start, stop)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ems_fast.errors import InputError
+from ems_fast.errors import check_one_of
 
 Margin = Literal["ratio", "distance", "absolute"]
 MARGINS: tuple[str, ...] = get_args(Margin)
@@ -21,21 +21,15 @@ Array = TypeVar("Array", npt.NDArray[np.float32], Tensor)
 
 def check_margin(margin: str) -> None:
     """Raise `InputError` unless `margin` is one of `MARGINS`."""
-    if margin not in MARGINS:
-        raise InputError(f"margin: got {margin!r}, expected one of {', '.join(map(repr, MARGINS))}")
+    check_one_of("margin", margin, MARGINS)
 
 
 def margin_scores(cosine: Array, source_means: Array, target_means: Array, margin: Margin) -> Array:
     """Score pairs by their cosine a and b, the mean of their neighbourhoods' mean cosines.
 
     ``absolute``: a; ``distance``: a − b; ``ratio``: a / max(b, 1e-6), where
-    ``b = (source_means + target_means) / 2``. Shapes broadcast.
-
-    Args:
-        cosine: cosines of the pairs.
-        source_means: mean cosine of the source vectors to their k nearest targets.
-        target_means: mean cosine of the target vectors to their k nearest sources.
-        margin: ``ratio``, ``distance`` or ``absolute``.
+    ``b = (source_means + target_means) / 2``: the mean cosines of the source vectors to their k
+    nearest targets, and of the target vectors to their k nearest sources. Shapes broadcast.
     """
     check_margin(margin)
     if margin == "absolute":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
     Vectors,
@@ -22,7 +23,9 @@ from ems_fast.mining.exact import (
     unit_rows,
 )
 from ems_fast.mining.margin import Margin, check_margin, margin_scores
-from ems_fast.mining.search import PAIR_BLOCK
+
+# Rows whose cosines are computed at once, so that their scaled copies stay small.
+PAIR_BLOCK = 16384
 
 
 def score_pairs(
@@ -91,12 +94,14 @@ def score_pairs(
             memory_bytes=memory_bytes,
             device=device,
         )
-    cosine = pair_cosines(source, target)
     forward, backward = nearest_both(
         source[source_kept], target[target_kept], k, memory_bytes=memory_bytes, device=device
     )
     return margin_scores(
-        cosine, forward.mean_scores()[source_of], backward.mean_scores()[target_of], margin
+        pair_cosines(source, target),
+        forward.mean_scores()[source_of],
+        backward.mean_scores()[target_of],
+        margin,
     )
 
 
@@ -105,11 +110,9 @@ def _pools(
 ) -> tuple[list[str], list[str]] | None:
     """The different sentences of both neighbourhoods, or None for those of the pairs."""
     if isinstance(neighborhood, str):
-        if neighborhood == "pairs":
-            return None
-        raise InputError(
-            f"neighborhood: got {neighborhood!r}, expected 'pairs' or two lists of sentences"
-        )
+        wanted = "'pairs' or two lists of sentences"
+        check(neighborhood == "pairs", "neighborhood", neighborhood, wanted)
+        return None
     if len(neighborhood) != 2:
         raise InputError(
             f"neighborhood: got {len(neighborhood)} items, expected 'pairs' or two lists of "
@@ -134,17 +137,10 @@ def score_pair_vectors(
 ) -> npt.NDArray[np.float32]:
     """`score_pairs` for vectors that are already there.
 
-    Args:
-        source_vectors: [n, D] of any float dtype; need not be normalised.
-        target_vectors: [n, D]; row i is paired with row i.
-        k: as in `score_pairs`.
-        margin: as in `score_pairs`.
-        source_pool: [p, D], where the targets' neighbours are looked for; by default among
-            `source_vectors`.
-        target_pool: [q, D], where the sources' neighbours are looked for; by default among
-            `target_vectors`.
-        memory_bytes: as in `score_pairs`.
-        device: as in `score_pairs`.
+    The vectors are [n, D], row i of one side paired with row i of the other, of any float dtype;
+    they need not be normalised. The options are those of `score_pairs`, but that neighbours are
+    looked for in `target_pool` [q, D] for the sources and in `source_pool` [p, D] for the targets,
+    by default among `target_vectors` and `source_vectors`.
 
     Returns:
         float32 [n].
@@ -154,7 +150,6 @@ def score_pair_vectors(
             than a pool; an unknown margin.
     """
     check_margin(margin)
-    check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
     cosine = pair_cosines(source_vectors, target_vectors)
     if margin == "absolute":
         return cosine
@@ -163,20 +158,15 @@ def score_pair_vectors(
             source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device
         )
     else:
-        forward = nearest(
+        near = partial(nearest, k=k, memory_bytes=memory_bytes, device=device)
+        forward = near(
             source_vectors,
             target_vectors if target_pool is None else target_pool,
-            k,
-            memory_bytes=memory_bytes,
-            device=device,
             names=("source_vectors", "target_pool"),
         )
-        backward = nearest(
+        backward = near(
             target_vectors,
             source_vectors if source_pool is None else source_pool,
-            k,
-            memory_bytes=memory_bytes,
-            device=device,
             names=("target_vectors", "source_pool"),
         )
     return margin_scores(cosine, forward.mean_scores(), backward.mean_scores(), margin)

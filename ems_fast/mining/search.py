@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences
-from ems_fast.errors import InputError
+from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.atomic import replacing
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
@@ -21,24 +21,12 @@ from ems_fast.mining.exact import (
     Vectors,
     check_index,
     check_k,
-    check_pair,
     nearest_both,
 )
 from ems_fast.mining.margin import Margin, check_margin, margin_scores
 
 Strategy = Literal["max", "mutual", "forward", "backward"]
-
-
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
-
-
-# Rows whose cosines are computed at once, so that their scaled copies stay small.
-PAIR_BLOCK = 16384
-
-
-FloatArray = npt.NDArray[np.floating]
-
-
 IntArray = npt.NDArray[np.int64]
 
 
@@ -83,20 +71,31 @@ class Mining:
         )
 
     def to_tsv(self, path: str | Path) -> None:
-        """Write a line a pair: source, target and score, with tabs between them, as UTF-8.
-
-        Tabs and line breaks inside of a sentence become spaces. The file appears when it is whole.
+        """Write the pairs, best first, as `write_pairs` does.
 
         Raises:
             InputError: the pairs were mined from vectors alone, or the file cannot be written.
         """
-        pairs = self.pairs()
-        with (
-            replacing(Path(path)) as temporary,
-            temporary.open("w", encoding="utf-8", newline="\n") as file,
-        ):
-            for source, target, score in pairs:
-                file.write(f"{_one_line(source)}\t{_one_line(target)}\t{score:.6f}\n")
+        write_pairs(path, self.pairs())
+
+
+def write_pairs(path: str | Path, pairs: Iterable[tuple[str, str, float]]) -> None:
+    """Write a line a pair: source, target and score, with tabs between them, as UTF-8.
+
+    Tabs and line breaks inside of a sentence become spaces. The file appears when it is whole.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with (
+        replacing(Path(path)) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for *sentences, score in pairs:
+            source, target = (
+                sentence.translate({9: " ", 10: " ", 13: " "}) for sentence in sentences
+            )
+            file.write(f"{source}\t{target}\t{score:.6f}\n")
 
 
 def mine(
@@ -133,15 +132,14 @@ def mine(
         memory_bytes: working memory of the search, as in `nearest_both`.
         device: where the search computes its products.
         index: ``"exact"`` compares all sentences with all; ``"faiss"`` (an extra) finds most of
-            the neighbours, for collections beyond a million, as
-            `ems_fast.mining.faiss.nearest_faiss` describes.
+            the neighbours, for collections beyond a million; see `nearest_both`.
 
     Raises:
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
         BackendError: faiss is asked for and not installed.
     """
-    _check_options(margin, strategy, threshold)
     check_index(index)
+    _check_options(margin, strategy, threshold)
     check_sentences("source_sentences", source_sentences)
     check_sentences("target_sentences", target_sentences)
     source_kept = _distinct("source_sentences", source_sentences)
@@ -160,8 +158,8 @@ def mine(
         index=index,
     )
     return Mining(
-        np.array(source_kept, dtype=np.int64)[found.source_indices],
-        np.array(target_kept, dtype=np.int64)[found.target_indices],
+        source_kept[found.source_indices],
+        target_kept[found.target_indices],
         found.scores,
         source_sentences,
         target_sentences,
@@ -180,26 +178,15 @@ def mine_vectors(
     device: torch.device | str = "cpu",
     index: Index = "exact",
 ) -> Mining:
-    """`mine` for vectors that are already there; every row takes part.
+    """`mine` for vectors that are already there, [n, D] and [m, D]; every row takes part.
 
-    Args:
-        source_vectors: [n, D] of any float dtype, also memory-mapped or as
-            `open_embeddings` gives them; need not be normalised.
-        target_vectors: [m, D].
-        k: as in `mine`.
-        margin: as in `mine`.
-        threshold: as in `mine`.
-        strategy: as in `mine`.
-        memory_bytes: as in `mine`.
-        device: as in `mine`.
-        index: as in `mine`.
+    They are of any float dtype, also memory-mapped or as `open_embeddings` gives them, and need not
+    be normalised. The options are those of `mine`.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; options as in `mine`.
     """
     _check_options(margin, strategy, threshold)
-    check_index(index)
-    check_pair("source_vectors", source_vectors, "target_vectors", target_vectors)
     forward, backward = nearest_both(
         source_vectors, target_vectors, k, memory_bytes=memory_bytes, device=device, index=index
     )
@@ -217,10 +204,7 @@ def score_candidates(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Margin scores of every neighbour, in both directions.
 
-    Args:
-        forward: the source vectors' neighbours among the targets.
-        backward: the target vectors' neighbours among the sources.
-        margin: ``ratio``, ``distance`` or ``absolute``.
+    `forward` are the source vectors' neighbours among the targets, `backward` the reverse.
 
     Returns:
         float32 [n, k] and [m, k], in the order of the neighbours.
@@ -301,24 +285,15 @@ def _take_greedily(source: IntArray, target: IntArray, n: int, m: int) -> IntArr
 
 def _check_options(margin: str, strategy: str, threshold: float | None) -> None:
     check_margin(margin)
-    if strategy not in STRATEGIES:
-        raise InputError(
-            f"strategy: got {strategy!r}, expected one of {', '.join(map(repr, STRATEGIES))}"
-        )
-    if threshold is not None and not np.isfinite(threshold):
-        raise InputError(f"threshold: got {threshold}, expected a finite number or None")
+    check_one_of("strategy", strategy, STRATEGIES)
+    finite = threshold is None or np.isfinite(threshold)
+    check(bool(finite), "threshold", threshold, "a finite number or None")
 
 
-def _distinct(name: str, sentences: Sequence[str]) -> list[int]:
+def _distinct(name: str, sentences: Sequence[str]) -> IntArray:
     """Positions of the first occurrence of each different sentence that is not blank."""
-    first: dict[str, int] = {}
-    for i, sentence in enumerate(sentences):
-        if sentence and not sentence.isspace():
-            first.setdefault(sentence, i)
-    if not first:
+    first = np.unique(text_ids(sentences))
+    kept = np.array([i for i in first if sentences[i].strip()], dtype=np.int64)
+    if not len(kept):
         raise InputError(f"{name}: all {len(sentences)} sentences are blank")
-    return list(first.values())
-
-
-def _one_line(sentence: str) -> str:
-    return sentence.translate({9: " ", 10: " ", 13: " "})
+    return kept

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.errors import InputError
-from ems_fast.mining.search import FloatArray
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Threshold:
 
 
 def fit_threshold(
-    scores: FloatArray,
+    scores: npt.NDArray[np.floating],
     labels: npt.NDArray[np.bool_],
     *,
     total_positives: int | None = None,

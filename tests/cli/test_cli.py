@@ -66,8 +66,10 @@ def test_mine_and_score(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> 
     assert rows
     scores = [float(row[2]) for row in rows]
     assert scores == sorted(scores, reverse=True)
+    sides[0].write_text(sides[0].read_text().replace(" ", "\t", 1))
     assert main(["score", *files, str(scored), "--model", str(run)]) == 0
-    assert len(scored.read_text().splitlines()) == 30
+    rows = [line.split("\t") for line in scored.read_text().splitlines()]
+    assert [len(row) for row in rows] == [3] * 30
 
 
 def test_compressed_files_and_byte_order_marks_change_nothing(

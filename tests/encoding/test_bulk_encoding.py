@@ -117,8 +117,26 @@ def script(run: Path, text: Path, output: Path, *, workers: int, slow: float) ->
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_kill_and_resume_gives_the_same_bytes(run, encoder, text, tmp_path, monkeypatch, workers):
+def children(process: subprocess.Popen[bytes]) -> list[Path]:
+    """Processes that a process has started, as folders of /proc."""
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [Path("/proc") / pid for pid in tasks.read_text().split()]
+
+
+def runs(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("end", "workers", "later"),
+    [(signal.SIGKILL, 1, 2), (signal.SIGKILL, 2, 1), (signal.SIGINT, 2, 2)],
+)
+def test_kill_and_resume_gives_the_same_bytes(
+    run, encoder, text, tmp_path, monkeypatch, end, workers, later
+):
     whole, killed = tmp_path / "whole.npy", tmp_path / "killed.npy"
     with monkeypatch.context() as patch:
         patch.setattr(bulk_encoding, "CHUNK_ROWS", 16)
@@ -135,12 +153,17 @@ def test_kill_and_resume_gives_the_same_bytes(run, encoder, text, tmp_path, monk
             assert first.poll() is None, "it finished before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        first.send_signal(signal.SIGKILL)
-    assert first.returncode == -signal.SIGKILL
+        started = children(first)
+        assert len(started) >= (workers if workers > 1 else 0)
+        first.send_signal(end)
+    assert first.returncode == -end
+    while any(map(runs, started)):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     assert not killed.exists()
     assert partial_path(killed).exists()
 
-    program.write_text(script(run, text, killed, workers=workers, slow=0))
+    program.write_text(script(run, text, killed, workers=later, slow=0))
     second = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120,
@@ -159,8 +182,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Let reading the source fail after some rows."""
     read = bulk_encoding._chunks
 
-    def chunks(source, start, stop):
-        for chunk in read(source, start, stop):
+    def chunks(source, start, *rest):
+        for chunk in read(source, start, *rest):
             if start >= rows:
                 raise StoppedError
             start += len(chunk)
@@ -225,6 +248,16 @@ def test_a_worker_that_dies_is_reported(encoder, text, tmp_path, monkeypatch):
 
 def die(*_: object) -> None:
     os._exit(9)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_an_error_of_a_worker_names_the_line(encoder, sentences, text, tmp_path):
+    sentences = sentences.copy()
+    sentences[299] = sentences[399] = "bade gi " * 500
+    text.write_text("\n".join(sentences))
+    with pytest.raises(InputError, match=r"text\.txt, line 300: has \d+ tokens"):
+        encode(encoder, text, tmp_path / "x.npy", workers=3, on_overlong="error")
+    assert json.loads(progress_path(tmp_path / "x.npy").read_text())["rows_done"] == 256
 
 
 # -- shards --------------------------------------------------------------------------------------

@@ -8,46 +8,29 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# Their name (a regular expression) → ours. Query, key and value are one matrix here.
-_NAMES = (
-    (r"model\.bert\.embedding\.word_embedding\.embedding\.weight", r"encoder.tokens.weight"),
-    (
-        r"model\.bert\.embedding\.position_embedding\.position_embeddings\.weight",
-        r"encoder.positions.weight",
-    ),
-    (r"model\.bert\.embedding\.layer_norm\.(weight|bias)", r"encoder.norm.\1"),
-    (
-        r"model\.bert\.encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)",
-        r"encoder.layers.\1.attention.out.\2",
-    ),
-    (
-        r"model\.bert\.encoder\.layer\.(\d+)\.attention\.output\.LayerNorm\.(weight|bias)",
-        r"encoder.layers.\1.attention_norm.\2",
-    ),
-    (
-        r"model\.bert\.encoder\.layer\.(\d+)\.intermediate\.dense\.(weight|bias)",
-        r"encoder.layers.\1.ffn_in.\2",
-    ),
-    (
-        r"model\.bert\.encoder\.layer\.(\d+)\.output\.dense\.(weight|bias)",
-        r"encoder.layers.\1.ffn_out.\2",
-    ),
-    (
-        r"model\.bert\.encoder\.layer\.(\d+)\.output\.LayerNorm\.(weight|bias)",
-        r"encoder.layers.\1.ffn_norm.\2",
-    ),
-    (r"model\.la_tag_linear\.embedding\.weight", r"xtr_head.languages.weight"),
-    (r"model\.la_tag_linear\.layer_norm\.(weight|bias)", r"xtr_head.language_norm.\1"),
-    (r"model\.(?:decoder\.)?transform\.dense\.(weight|bias)", r"xtr_head.dense.\1"),
-    (r"model\.(?:decoder\.)?transform\.LayerNorm\.(weight|bias)", r"xtr_head.norm.\1"),
-    (r"model\.decoder\.decoder\.weight", r"output"),
-    (r"alignproj\.0\.(weight|bias)", r"contrastive_head.inner.\1"),
-    (r"alignproj\.3\.(weight|bias)", r"contrastive_head.outer.\1"),
-)
-_QKV = re.compile(
-    r"model\.bert\.encoder\.layer\.(\d+)\.attention\.self_attention"
-    r"\.(query|key|value)\.(weight|bias)"
-)
+_NAME = re.compile(r"(?:module\.)?(?:model\.bert\.encoder\.layer\.(\d+)\.)?(.+)\.(weight|bias)")
+# Their name → ours, of modules within a layer and of others. Query, key and value are one here.
+_LAYER = {
+    "attention.output.dense": "attention.out",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "ffn_in",
+    "output.dense": "ffn_out",
+    "output.LayerNorm": "ffn_norm",
+}
+_OTHER = {
+    "model.bert.embedding.word_embedding.embedding": "encoder.tokens",
+    "model.bert.embedding.position_embedding.position_embeddings": "encoder.positions",
+    "model.bert.embedding.layer_norm": "encoder.norm",
+    "model.la_tag_linear.embedding": "xtr_head.languages",
+    "model.la_tag_linear.layer_norm": "xtr_head.language_norm",
+    "model.transform.dense": "xtr_head.dense",
+    "model.transform.LayerNorm": "xtr_head.norm",
+    "model.decoder.transform.dense": "xtr_head.dense",
+    "model.decoder.transform.LayerNorm": "xtr_head.norm",
+    "alignproj.0": "contrastive_head.inner",
+    "alignproj.3": "contrastive_head.outer",
+}
+_QKV = [f"attention.self_attention.{part}" for part in ("query", "key", "value")]
 
 
 def state_from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -60,21 +43,21 @@ def state_from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         KeyError: a name that is none of theirs.
     """
     renamed: dict[str, Tensor] = {}
-    attention: dict[tuple[str, str], dict[str, Tensor]] = {}
+    attention: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
-        name = name.removeprefix("module.")
-        if match := _QKV.fullmatch(name):
-            layer, part, kind = match.groups()
-            attention.setdefault((layer, kind), {})[part] = tensor
-            continue
-        for theirs, ours in _NAMES:
-            if re.fullmatch(theirs, name):
-                renamed[re.sub(theirs, ours, name)] = tensor
-                break
+        match = _NAME.fullmatch(name)
+        layer, theirs, kind = match.groups() if match else (None, "", "")
+        if layer is not None and theirs in _QKV:
+            joint = f"encoder.layers.{layer}.attention.qkv.{kind}"
+            attention.setdefault(joint, {})[theirs] = tensor
+        elif layer is not None and theirs in _LAYER:
+            renamed[f"encoder.layers.{layer}.{_LAYER[theirs]}.{kind}"] = tensor
+        elif layer is None and theirs in _OTHER:
+            renamed[f"{_OTHER[theirs]}.{kind}"] = tensor
+        elif theirs == "model.decoder.decoder":
+            renamed["output"] = tensor
         else:
             raise KeyError(name)
-    for (layer, kind), parts in attention.items():
-        renamed[f"encoder.layers.{layer}.attention.qkv.{kind}"] = torch.cat(
-            [parts["query"], parts["key"], parts["value"]]
-        )
+    for joint, parts in attention.items():
+        renamed[joint] = torch.cat([parts[theirs] for theirs in _QKV])
     return renamed

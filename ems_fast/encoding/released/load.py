@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Preprocessing, SentenceEncoder
+from ems_fast.encoding.load import module_of
 from ems_fast.encoding.released.checkpoint import state_from_released
 from ems_fast.encoding.released.text import preprocess_released
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.model.config import ModelConfig
-from ems_fast.model.encoder import Encoder
 from ems_fast.text.tokenizer import Tokenizer
 
 # The released tokenizer has pad, unk and <MASK>, then a symbol <2xx> for each language.
@@ -47,23 +47,13 @@ def load_released(
     Raises:
         InputError: a file cannot be read, is of another format, or they do not fit each other.
     """
-    if preprocessing is not None and preprocessing != "released" and not callable(preprocessing):
-        raise InputError(
-            f"preprocessing: got {preprocessing!r}, expected 'released', a function or None"
-        )
+    known = preprocessing is None or preprocessing == "released" or callable(preprocessing)
+    check(known, "preprocessing", preprocessing, "'released', a function or None")
     path = Path(checkpoint)
     pieces = Tokenizer.from_file(tokenizer)
     state = _read_state(path)
     config = _infer_config(path, state, pieces, heads)
-    encoder = Encoder(config)
-    prefix = "encoder."
-    try:
-        encoder.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        )
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole EMS checkpoint ({reason})") from error
+    encoder = module_of(config, state, f"{path}: is not a whole EMS checkpoint")
     chosen = preprocess_released if preprocessing == "released" else preprocessing
     return SentenceEncoder(encoder, pieces, config, resolve_device(device), preprocessing=chosen)
 

@@ -6,9 +6,11 @@ for Chinese, the Moses tokenizer (without escaping) for all others.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 from collections.abc import Sequence
+from types import ModuleType
 
 from ems_fast.errors import InputError
 from ems_fast.text.languages import normalize_language
@@ -38,27 +40,22 @@ def preprocess_released(sentences: Sequence[str], language: str | None) -> list[
     language = normalize_language(language)
     lowered = [sentence.lower().strip() for sentence in sentences]
     if language in _CHINESE:
-        return _jieba(lowered, language)
+        jieba = _tool("jieba", language)
+        return [" ".join(jieba.cut(sentence)) for sentence in lowered]
     if language == "ja":
         return _jumanpp(lowered)
-    return _moses(lowered, language)
+    moses = _tool("sacremoses", language).MosesTokenizer(language)
+    return [" ".join(moses.tokenize(sentence, escape=False)) for sentence in lowered]
 
 
-def _moses(sentences: list[str], language: str) -> list[str]:
+def _tool(package: str, language: str) -> ModuleType:
     try:
-        from sacremoses import MosesTokenizer
+        return importlib.import_module(package)
     except ImportError as error:
-        raise _missing(language, "the package sacremoses") from error
-    tokenizer = MosesTokenizer(language)
-    return [" ".join(tokenizer.tokenize(sentence, escape=False)) for sentence in sentences]
-
-
-def _jieba(sentences: list[str], language: str) -> list[str]:
-    try:
-        import jieba
-    except ImportError as error:
-        raise _missing(language, "the package jieba") from error
-    return [" ".join(jieba.cut(sentence)) for sentence in sentences]
+        raise InputError(
+            f"language: {language!r} needs the package {package}, which is not installed; "
+            f"pip install 'ems-fast[released]', {_INSTEAD}"
+        ) from error
 
 
 def _jumanpp(sentences: list[str]) -> list[str]:
@@ -94,10 +91,3 @@ def _juman_sentences(output: str) -> list[str]:
         elif line and not line.startswith(("@ ", "# ", "\\ ")):  # other readings, notes, spaces
             morphemes.append(line.split(" ", 1)[0])
     return sentences
-
-
-def _missing(language: str, tool: str) -> InputError:
-    return InputError(
-        f"language: {language!r} needs {tool}, which is not installed; "
-        f"pip install 'ems-fast[released]', {_INSTEAD}"
-    )
