@@ -130,20 +130,18 @@ def _train(subparsers: Any) -> None:
         "options of training",
         "A default is that of models with layers; the preset static brings its own.",
     )
-    for name, (_, option, kind) in option_fields().items():
+    for name, option in option_fields().items():
         # SUPPRESS leaves out what was not given, so that --resume keeps the run's own value.
         settings: dict[str, Any] = {"default": argparse.SUPPRESS}
-        if kind is bool:
+        if option.kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
-        elif get_origin(kind) is Literal:
-            settings["choices"] = get_args(kind)
+        elif get_origin(option.kind) is Literal:
+            settings["choices"] = get_args(option.kind)
         else:
-            settings["type"] = kind
-            settings["metavar"] = "N" if kind is int else "X"
+            settings["type"] = option.kind
+            settings["metavar"] = "N" if option.kind is int else "X"
         default = "" if option.default is None else f" (default: {option.default})"
-        group.add_argument(
-            f"--{name.replace('_', '-')}", help=option.metadata["help"] + default, **settings
-        )
+        group.add_argument(f"--{name.replace('_', '-')}", help=option.meaning + default, **settings)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

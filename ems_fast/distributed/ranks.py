@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ems_fast.distributed.rendezvous import fresh_store
-from ems_fast.errors import InputError, TrainingError
+from ems_fast.errors import InputError, TrainingError, check
 
 RANK_TIMEOUT_MINUTES = 5.0
 # While one rank prepares text or scores the model, the others may wait long.
@@ -104,8 +104,7 @@ def process_group(
         InputError: `device` does not exist here, or `timeout_minutes` is not above 0.
         TrainingError: another rank was lost.
     """
-    if not timeout_minutes > 0:
-        raise InputError(f"rank_timeout_minutes: got {timeout_minutes}, expected more than 0")
+    check(timeout_minutes > 0, "rank_timeout_minutes", timeout_minutes, "more than 0")
     resolved = resolve_device(device)
     if "RANK" not in os.environ and not dist.is_initialized():
         yield Ranks(0, 1, resolved)

@@ -20,7 +20,7 @@ from ems_fast.model.config import DEFAULT_MODEL, ModelConfig, preset, preset_nam
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.card import write_model_card
 from ems_fast.runs.folder import RunFolder, model_section
-from ems_fast.training.batches import require_enough_pairs
+from ems_fast.training.batches.config import gives_size
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.recommended import recommended_options, recommended_tokenizer
@@ -158,7 +158,7 @@ def _begin(
             f"model: reads {model.max_tokens} tokens, but the corpus has sentences of up "
             f"to {corpus.max_tokens}; prepare it with max_tokens={model.max_tokens}"
         )
-    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+    if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
     return _Plan(corpus, model, chosen, resumed=False)
 
@@ -167,7 +167,7 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     """The run's own corpus, model and options, some of them replaced."""
     document = folder.read_config()
     chosen = split_options(options, TrainOptions.from_sections(document))
-    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+    if not gives_size(options):
         before = document["data"].get("ranks", ranks.world)
         chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
     # A corpus inside the run's folder is named from there: the folder can be moved.
@@ -179,7 +179,7 @@ def _run(
     plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
-    require_enough_pairs(corpus, chosen.batches, ranks)
+    chosen.batches.require_enough_pairs(corpus, ranks.world)
     torch.manual_seed(chosen.batches.seed)
     ems = EMSModel(plan.model).to(ranks.device)
     folder.create()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.errors import InputError, TrainingError
+from ems_fast.errors import TrainingError, check
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batch_file import save_batch
 from ems_fast.training.batches.batch import Batch
@@ -32,22 +32,16 @@ class NonfiniteConfig:
     """What to do with steps whose loss or gradient is NaN or infinite.
 
     Attributes:
-        on_nan: ``stop`` the run, or ``skip`` the step. The batch is saved for inspection.
+        on_nan: after a NaN or infinite loss, ``stop`` the run or ``skip`` the step. The batch is
+            saved for inspection.
         max_nan_steps: so many skipped steps in a row stop the run, too.
     """
 
-    on_nan: OnNan = field(
-        default="stop", metadata={"help": "stop or skip: what a NaN or infinite loss leads to"}
-    )
-    max_nan_steps: int = field(
-        default=5, metadata={"help": "skipped steps in a row that stop the run"}
-    )
+    on_nan: OnNan = "stop"
+    max_nan_steps: int = 5
 
     def __post_init__(self) -> None:
-        if self.on_nan not in ("stop", "skip"):
-            raise InputError(f"on_nan: got {self.on_nan!r}, expected one of 'stop', 'skip'")
-        if self.max_nan_steps < 1:
-            raise InputError(f"max_nan_steps: got {self.max_nan_steps}, expected at least 1")
+        check(self.max_nan_steps >= 1, "max_nan_steps", self.max_nan_steps, "at least 1")
 
 
 @dataclass

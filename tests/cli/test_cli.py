@@ -13,6 +13,7 @@ import ems_fast
 from ems_fast import errors
 from ems_fast.cli import doctor
 from ems_fast.cli.parser import main
+from ems_fast.training.options import option_fields
 
 
 @pytest.fixture
@@ -36,6 +37,10 @@ def test_prepare_then_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "2 steps, 32 pairs" in capsys.readouterr().out
     assert main(["train", "--output", str(run), "--resume", "--max-steps", "3", "--quiet"]) == 0
     assert "3 steps, 48 pairs" in capsys.readouterr().out
+
+
+def test_every_training_option_is_explained() -> None:
+    assert [name for name, option in option_fields().items() if not option.meaning] == []
 
 
 def test_encode(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_a_state_of_an_earlier_version_continues(corpus: BinaryCorpus) -> None:
 )
 def test_bad_sizes(corpus: BinaryCorpus, options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        BatchStream(corpus, BatchConfig(**options), ALONE)
+        BatchConfig(**options).require_enough_pairs(corpus, world=1)
 
 
 def test_one_size_replaces_the_other() -> None:
@@ -267,7 +267,7 @@ def test_a_batch_larger_than_the_corpus(corpus: BinaryCorpus) -> None:
     with pytest.raises(
         InputError, match=r"batch_pairs: 100000 pairs a step, but the corpus has only"
     ):
-        BatchStream(corpus, BatchConfig(batch_pairs=100_000), ALONE)
+        BatchConfig(batch_pairs=100_000).require_enough_pairs(corpus, world=1)
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(
