@@ -7,12 +7,16 @@ of equal length, which are contiguous because sentences are sorted by length: a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,7 @@ class Packed:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
         """The same sentences on `device`."""
-        return Packed(
-            self.ids.to(device, non_blocking=non_blocking),
-            self.positions.to(device, non_blocking=non_blocking),
-            self.groups,
-            self.order.to(device, non_blocking=non_blocking),
-        )
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def split(self, tokens: int) -> list[Packed]:
         """The packed sentences in order, in slices of at most `tokens` tokens or one sentence."""
@@ -78,17 +77,16 @@ class Packed:
             close()
         return slices
 
-    def pin_memory(self) -> Packed:
-        """The same sentences in page-locked memory, from where a GPU copies asynchronously."""
-        return Packed(
-            self.ids.pin_memory(), self.positions.pin_memory(), self.groups, self.order.pin_memory()
-        )
 
-
-def length_groups(sorted_lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """Runs of equal values as (count, value)."""
-    values, counts = np.unique(sorted_lengths, return_counts=True)
-    return tuple(zip(counts.tolist(), values.tolist(), strict=True))
+def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
+    """A dataclass whose tensors are changed, those of the dataclasses in it too."""
+    changed: Any = value
+    if isinstance(value, Tensor):
+        changed = change(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = {part.name: getattr(value, part.name) for part in fields(value)}
+        changed = replace(value, **{k: map_tensors(v, change) for k, v in parts.items()})
+    return cast(Value, changed)
 
 
 def positions_of(sorted_lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -133,9 +131,7 @@ def assemble(
     """
     order = np.empty_like(by_length)
     order[by_length] = np.arange(len(by_length))
-    return Packed(
-        torch.from_numpy(ids),
-        torch.from_numpy(positions),
-        length_groups(sorted_lengths),
-        torch.from_numpy(order),
-    )
+    values, counts = np.unique(sorted_lengths, return_counts=True)
+    groups = tuple(zip(counts.tolist(), values.tolist(), strict=True))
+    tensors = [torch.from_numpy(array) for array in (ids, positions, order)]
+    return Packed(tensors[0], tensors[1], groups, tensors[2])
