@@ -60,23 +60,16 @@ def export(
     with _new_folder(Path(folder)) as path:
         if to == "ems-fast":
             write_model(model, path)
-            card = model_card(model.config, run=run, licence=licence, notes=notes)
+            use = {}
         elif to == "onnx":
             onnx.write_onnx(model, path, int8=int8)
+            use = {"use": onnx.USE}
             notes += onnx.INT8_NOTES if int8 else []
-            card = model_card(
-                model.config, run=run, licence=licence, library="onnx", use=onnx.USE, notes=notes
-            )
         else:
             sentence_transformers.write_sentence_transformers(model, path)
-            card = model_card(
-                model.config,
-                run=run,
-                licence=licence,
-                library="sentence-transformers",
-                use=sentence_transformers.USE,
-                notes=[*notes, *sentence_transformers.NOTES],
-            )
+            use = {"use": sentence_transformers.USE}
+            notes += sentence_transformers.NOTES
+        card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
         write_card(path, card)
     return Path(folder)
 

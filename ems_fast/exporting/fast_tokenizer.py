@@ -28,7 +28,7 @@ from typing import Any
 import sentencepiece
 
 from ems_fast.errors import InputError
-from ems_fast.exporting.sentencepiece_model import ModelType, Piece, PieceType, SentencePieceModel
+from ems_fast.exporting.sentencepiece_model import NORMAL, USER_DEFINED, Piece, SentencePieceModel
 from ems_fast.text.tokenizer import UNK_ID, Tokenizer
 
 SPACE = "▁"
@@ -73,17 +73,17 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
         "pre_tokenizer": _pre_tokenizer(model),
         "post_processor": None,
         "decoder": _decoder(model),
-        "model": _bpe(model) if model.type is ModelType.BPE else _unigram(model),
+        "model": _bpe(model) if model.type == "bpe" else _unigram(model),
     }
 
 
 def _check(model: SentencePieceModel) -> None:
     problem = None
-    if model.type not in (ModelType.BPE, ModelType.UNIGRAM):
-        problem = f"is of type {model.type.name.lower()}, expected bpe or unigram"
+    if model.type not in ("bpe", "unigram"):
+        problem = f"is of type {model.type}, expected bpe or unigram"
     elif model.whitespace_as_suffix or not model.escape_whitespaces:
         problem = "writes spaces at the end of pieces or not as ▁, which cannot be expressed"
-    elif any(piece.type is PieceType.USER_DEFINED for piece in model.pieces):
+    elif any(piece.type == USER_DEFINED for piece in model.pieces):
         problem = "has user-defined symbols, which cannot be expressed"
     if problem:
         raise InputError(
@@ -166,7 +166,7 @@ def _spaces(model: SentencePieceModel) -> list[Json]:
 
 def _pre_tokenizer(model: SentencePieceModel) -> Json | None:
     """Words apart, which is faster, if no piece spans two of them."""
-    if any(SPACE in piece.text[1:] for piece in model.pieces if piece.type is PieceType.NORMAL):
+    if any(SPACE in piece.text[1:] for piece in model.pieces if piece.type == NORMAL):
         return None
     return {
         "type": "Split",
@@ -211,7 +211,7 @@ def _merges(pieces: Iterable[Piece]) -> list[tuple[str, str]]:
 
     SentencePiece merges any such pair; its score is that of the piece that comes out.
     """
-    scores = {piece.text: piece.score for piece in pieces if piece.type is PieceType.NORMAL}
+    scores = {piece.text: piece.score for piece in pieces if piece.type == NORMAL}
     merges = [
         (-score, text[:cut], text[cut:])
         for text, score in scores.items()
