@@ -23,13 +23,19 @@ QUERIES = 8
 QUERY_CHARACTERS = range(25, 90)
 
 
-def run(packages: Path | None, output: Path, *, minutes: float, seed: int) -> None:
+def run(
+    packages: Path | None = None,
+    output: Path = Path("runs/demo"),
+    *,
+    minutes: float = 2.0,
+    seed: int = 0,
+) -> None:
     """Collect text, train, and print what the model finds in sentences it never saw.
 
     Args:
         packages: folder with the packages whose catalogues are the text; None: the installed ones.
         output: folder of the run; a number is appended if it is taken.
-        minutes: of training.
+        minutes: minutes of training.
         seed: of everything drawn.
 
     Raises:

@@ -150,14 +150,20 @@ def option_fields() -> dict[str, Option]:
     found = {}
     for group, cls in _groups().items():
         hints = get_type_hints(cls)
-        attributes = (inspect.getdoc(cls) or "").partition("Attributes:")[2]
-        meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE))
+        meanings = described(cls, "Attributes")
         for option in fields(cls):
             kinds = get_args(hints[option.name])
             kind = kinds[0] if type(None) in kinds else hints[option.name]
-            meaning = " ".join(meanings.get(option.name, "").replace("`", "").split())
+            meaning = meanings.get(option.name, "")
             found[option.name] = Option(group, kind, option.default, meaning)
     return found
+
+
+def described(documented: object, heading: str) -> dict[str, str]:
+    """What a docstring says, under a heading such as ``Args``, of each name; without markup."""
+    section = (inspect.getdoc(documented) or "").partition(f"{heading}:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(words.replace("`", "").split()) for name, words in entries}
 
 
 def _groups() -> dict[str, Any]:
