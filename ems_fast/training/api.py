@@ -215,7 +215,7 @@ def _run(
         "pairs": state.pairs,
         "minutes": state.seconds / 60,
         "best": state.best,
-        "accuracy": trainer.validator.last.averages(),
+        "accuracy": trainer.validator.last.averages,
     }
     return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
 

@@ -86,17 +86,7 @@ class Meter:
 
 
 class Trainer:
-    """Trains one model; `run` returns when a limit is reached or the user interrupts.
-
-    Args:
-        folder: where everything is written.
-        corpus: the prepared corpus.
-        model: on its device.
-        options: all of them.
-        ranks: the processes that train together.
-        validator: scores the model on the way.
-        console: shows progress.
-    """
+    """Trains one model, on its device; `interrupted` is set if the user stops it before its end."""
 
     def __init__(
         self,
@@ -134,7 +124,7 @@ class Trainer:
                     options.objective.xtr_weight and options.objective.contrastive_weight
                 ),
             )
-        self._interrupted = False
+        self.interrupted = False
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -180,8 +170,8 @@ class Trainer:
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
         meter = Meter()
         self.model.train()
-        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar() as bar:
-            while done < 1.0 and not self._interrupted:
+        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar():
+            while done < 1.0 and not self.interrupted:
                 asked = time.perf_counter()
                 batch, sampler = next(batches)
                 waited = time.perf_counter() - asked
@@ -198,15 +188,15 @@ class Trainer:
                 done, stop, save = self.ranks.agree(
                     [
                         self._done(earlier + now - begun),
-                        float(self._interrupted),
+                        float(self.interrupted),
                         float(now >= next_checkpoint),
                     ]
                 )
-                self._interrupted = bool(stop)
-                bar.update(done, progress)
+                self.interrupted = bool(stop)
+                self.console.update(done, progress)
                 due = math.floor(done * reporting.evaluations) > progress.evaluations
-                saving = save and not self._interrupted
-                if saving or due or self._interrupted or done >= 1.0:
+                saving = save and not self.interrupted
+                if saving or due or self.interrupted or done >= 1.0:
                     self.guard.settle()
                 if due and done < 1.0:
                     progress.evaluations = math.floor(done * reporting.evaluations)
@@ -216,7 +206,7 @@ class Trainer:
                     self.save_checkpoint()
                     next_checkpoint = time.perf_counter() + 60 * reporting.checkpoint_minutes
             progress.seconds = earlier + time.perf_counter() - begun
-        if self._interrupted:
+        if self.interrupted:
             self.save_checkpoint()
             self.console.say(f"Interrupted; {self.folder.path} is saved and can be resumed.")
             if progress.best is None:
@@ -225,11 +215,6 @@ class Trainer:
             self._evaluate(done)
             self.save_checkpoint()
         return progress
-
-    @property
-    def interrupted(self) -> bool:
-        """True if the user stopped the run before its end."""
-        return self._interrupted
 
     def _done(self, seconds: float) -> float:
         progress = self.progress
@@ -246,14 +231,13 @@ class Trainer:
         # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
         seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
         torch.manual_seed(seed & (2**63 - 1))
-        factor = learning_rate_factor(
-            self.progress.step,
-            done,
-            warmup_steps=config.warmup_steps,
-            warmup_fraction=config.warmup_fraction,
-        )
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * factor
+            group["lr"] = config.learning_rate * learning_rate_factor(
+                self.progress.step,
+                done,
+                warmup_steps=config.warmup_steps,
+                warmup_fraction=config.warmup_fraction,
+            )
         with torch.autocast(
             self.ranks.device.type,
             dtype=self.autocast_dtype or torch.bfloat16,
@@ -293,7 +277,7 @@ class Trainer:
         }
         if self.ranks.main:
             self.folder.log("train", **values)
-            self.console.metrics("train", values)
+            self.console.metrics(values)
 
     # -- scoring ---------------------------------------------------------------------------------
 
@@ -312,7 +296,7 @@ class Trainer:
                 self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())
             values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
-            self.folder.log("evaluation", **values, **scores.to_json())
+            self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
             write_report(self.folder)
             self.console.scores(self.progress, scores)
         self.ranks.barrier()
@@ -325,9 +309,9 @@ class Trainer:
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if self._interrupted:
+            if self.interrupted:
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self.interrupted = True
 
         before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
