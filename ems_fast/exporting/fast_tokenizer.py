@@ -55,14 +55,12 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
     model = SentencePieceModel.parse(tokenizer.model)
     _check(model)
     processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.model)
-    truncation = None
-    if max_tokens is not None:
-        truncation = {
-            "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0
-        }  # fmt: skip
+    truncation = {
+        "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0
+    }  # fmt: skip
     return {
         "version": "1.0",
-        "truncation": truncation,
+        "truncation": None if max_tokens is None else truncation,
         "padding": None,
         # Pad and unk are not among them: their names in a text are text.
         "added_tokens": [],
@@ -89,9 +87,6 @@ def _check(model: SentencePieceModel) -> None:
         raise InputError(
             f"tokenizer: {problem}; export with a tokenizer that `ems-fast prepare` trains"
         )
-
-
-# -- normalisation -------------------------------------------------------------------------------
 
 
 def _replace(pattern: str, content: str) -> Json:
@@ -187,11 +182,7 @@ def _decoder(model: SentencePieceModel) -> Json:
     return {"type": "Sequence", "decoders": steps}
 
 
-# -- the model -----------------------------------------------------------------------------------
-
-
 def _bpe(model: SentencePieceModel) -> Json:
-    vocabulary = {piece.text: i for i, piece in enumerate(model.pieces)}
     return {
         "type": "BPE",
         "dropout": None,
@@ -201,7 +192,7 @@ def _bpe(model: SentencePieceModel) -> Json:
         "fuse_unk": True,
         "byte_fallback": model.byte_fallback,
         "ignore_merges": False,
-        "vocab": vocabulary,
+        "vocab": {piece.text: i for i, piece in enumerate(model.pieces)},
         "merges": [list(merge) for merge in _merges(model.pieces)],
     }
 

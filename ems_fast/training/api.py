@@ -111,10 +111,9 @@ def train(
                 )
             plan = _resume(folder, ranks, options)
         else:
-            base = preset(model) if isinstance(model, str) else model
             _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
             plan = _begin(
-                corpora, folder, base, ranks, options, prepare_options or {},
+                corpora, folder, model, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
         return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
@@ -133,7 +132,7 @@ class _Plan:
 def _begin(
     corpora: Any,
     folder: RunFolder,
-    base: ModelConfig,
+    model: str | ModelConfig,
     ranks: Ranks,
     options: dict[str, Any],
     prepare_options: dict[str, Any],
@@ -142,25 +141,26 @@ def _begin(
     progress: bool,
 ) -> _Plan:
     """Prepare the text where that is not done, and fit the model's sizes to it."""
+    base = preset(model) if isinstance(model, str) else model
     chosen = split_options(options, split_options(recommended_options(base)))
     chosen.objective.check_model(base)
     if ranks.main:
-        folder.require_new(
-            keep_corpus=restarted or _is_corpus(corpora, folder.corpus), interrupted=restarted
-        )
+        given = Path(corpora).resolve() if isinstance(corpora, str | Path) else None
+        ours = given == folder.corpus.resolve()
+        folder.require_new(keep_corpus=restarted or ours, interrupted=restarted)
     if restarted and (folder.corpus / MANIFEST).is_file():
         corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
     else:
         corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options)
-    model = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
-    if model.max_tokens < corpus.max_tokens:
+    sized = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+    if sized.max_tokens < corpus.max_tokens:
         raise InputError(
-            f"model: reads {model.max_tokens} tokens, but the corpus has sentences of up "
-            f"to {corpus.max_tokens}; prepare it with max_tokens={model.max_tokens}"
+            f"model: reads {sized.max_tokens} tokens, but the corpus has sentences of up "
+            f"to {corpus.max_tokens}; prepare it with max_tokens={sized.max_tokens}"
         )
     if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
-    return _Plan(corpus, model, chosen, resumed=False)
+    return _Plan(corpus, sized, chosen, resumed=False)
 
 
 def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
@@ -170,7 +170,6 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     if not gives_size(options):
         before = document["data"].get("ranks", ranks.world)
         chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
-    # A corpus inside the run's folder is named from there: the folder can be moved.
     corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
     return _Plan(corpus, folder.read_model_config(), chosen, resumed=True)
 
@@ -191,13 +190,15 @@ def _run(
     if plan.resumed:
         trainer.restore()
     if ranks.main:
+        place, home = corpus.path.resolve(), folder.path.resolve()
         folder.write_tokenizer(corpus.tokenizer.model)
         folder.write_config(
             {
                 "model": model_section(plan.model),
                 **chosen.sections(),
                 "data": {
-                    "corpus": _corpus_name(corpus, folder),
+                    # One inside the run's folder is named from there: the folder can be moved.
+                    "corpus": str(place.relative_to(home) if home in place.parents else place),
                     "pairs": corpus.num_pairs,
                     "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
                     "ranks": ranks.world,
@@ -264,15 +265,6 @@ def _corpus(
             print(format_report(corpus.report))
     ranks.barrier()
     return BinaryCorpus.open(folder.corpus)
-
-
-def _is_corpus(corpora: Any, path: Path) -> bool:
-    return isinstance(corpora, str | Path) and Path(corpora).resolve() == path.resolve()
-
-
-def _corpus_name(corpus: BinaryCorpus, folder: RunFolder) -> str:
-    path, inside = corpus.path.resolve(), folder.path.resolve()
-    return str(path.relative_to(inside) if path.is_relative_to(inside) else path)
 
 
 def _summary(

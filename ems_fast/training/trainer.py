@@ -62,10 +62,7 @@ class Progress:
 
 @dataclass
 class Meter:
-    """Sums since the last line of the log; tensors stay on the device until it is written.
-
-    Of a skipped step, `losses` count nothing but its flag.
-    """
+    """Sums since the last line of the log; tensors stay on the device until it is written."""
 
     steps: int = 0
     pairs: int = 0
@@ -75,7 +72,7 @@ class Meter:
     losses: torch.Tensor | None = None
 
     def add(self, batch: Batch, losses: torch.Tensor, waited: float, world: int) -> None:
-        """Count a step."""
+        """Count a step; of a skipped one, nothing of `losses` but its flag."""
         self.steps += 1
         self.pairs += batch.num_pairs * world
         self.tokens += batch.num_tokens * world

@@ -233,7 +233,7 @@ def test_sentence_transformers_on_thousands_of_sentences(
 
 
 def test_the_padded_encoder_gives_the_same_vectors(encoder: SentenceEncoder) -> None:
-    module = PaddedEncoder(encoder.module, encoder.config).eval()
+    module = PaddedEncoder(encoder.module).eval()
     ids = [encoder.tokenizer.encode(text)[: encoder.config.max_tokens] for text in TEXT]
     padded = torch.nn.utils.rnn.pad_sequence(
         [torch.tensor(i, dtype=torch.int64) for i in ids], True
