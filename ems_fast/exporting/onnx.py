@@ -69,11 +69,8 @@ class PaddedEncoder(nn.Module):
             x = self.encoder.norm(x + self.encoder.positions.weight[1 : T + 1])
         for layer in self.encoder.layers:
             assert isinstance(layer, Layer)
-            qkv = (
-                layer.attention.qkv(x)
-                .view(B, T, 3, layer.attention.heads, -1)
-                .permute(2, 0, 3, 1, 4)
-            )
+            heads = layer.attention.heads
+            qkv = layer.attention.qkv(x).view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, T, D/H)
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
             attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, -1)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+Ints = npt.NDArray[np.int64]
 Value = TypeVar("Value")
 
 
@@ -89,24 +90,17 @@ def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
     return cast(Value, changed)
 
 
-def positions_of(sorted_lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def positions_of(sorted_lengths: Ints) -> Ints:
     """1, 2, …, T for every sentence, concatenated."""
     starts = np.cumsum(sorted_lengths) - sorted_lengths
     total = int(sorted_lengths.sum())
     return np.arange(1, total + 1, dtype=np.int64) - np.repeat(starts, sorted_lengths)
 
 
-def pack(
-    ids: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-) -> Packed:
+def pack(ids: Ints, starts: Ints, lengths: Ints) -> Packed:
     """Copy B sentences out of a flat array, sorted by length.
 
-    Args:
-        ids: int64 [N].
-        starts: int64 [B].
-        lengths: int64 [B]; sentence i is ``ids[starts[i]:starts[i] + lengths[i]]``, not empty.
+    Sentence i is ``ids[starts[i]:starts[i] + lengths[i]]``, not empty.
     """
     by_length = np.argsort(lengths, kind="stable")
     sorted_lengths = lengths[by_length]
@@ -115,19 +109,10 @@ def pack(
     return assemble(ids[gather], positions, sorted_lengths, by_length)
 
 
-def assemble(
-    ids: npt.NDArray[np.int64],
-    positions: npt.NDArray[np.int64],
-    sorted_lengths: npt.NDArray[np.int64],
-    by_length: npt.NDArray[np.int64],
-) -> Packed:
-    """The tensors of sentences that lie in order of length already.
+def assemble(ids: Ints, positions: Ints, sorted_lengths: Ints, by_length: Ints) -> Packed:
+    """The tensors of N tokens of B sentences that lie in order of length already.
 
-    Args:
-        ids: int64 [N].
-        positions: int64 [N], of `positions_of`.
-        sorted_lengths: int64 [B], ascending.
-        by_length: int64 [B]; packed sentence j is the caller's sentence ``by_length[j]``.
+    Packed sentence j is the caller's sentence ``by_length[j]``.
     """
     order = np.empty_like(by_length)
     order[by_length] = np.arange(len(by_length))

@@ -27,12 +27,7 @@ def tensorboard_writer(folder: Path) -> SummaryWriter | None:
 
 
 class Console:
-    """Tells a person how a run goes; silent on all ranks but the first.
-
-    Args:
-        show: print and draw; TensorBoard is written either way.
-        events: folder for TensorBoard's events, None for none.
-    """
+    """Tells a person how a run goes if it is to `show`, and TensorBoard in the folder `events`."""
 
     def __init__(self, show: bool, events: Path | None):
         self._show = show

@@ -81,10 +81,7 @@ class NonfiniteGuard:
     def watch(self, step: int, batch: Batch, losses: Tensor) -> None:
         """Look at a step now or, on a GPU, when the next one is watched.
 
-        Args:
-            step: its number.
-            batch: what it was given.
-            losses: (total, xtr, contrastive, gradient norm, flag) [5].
+        Losses are (total, xtr, contrastive, gradient norm, flag) [5].
 
         Raises:
             TrainingError: it was bad and the run is to stop.

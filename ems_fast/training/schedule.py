@@ -42,14 +42,7 @@ class Limits:
 def learning_rate_factor(
     step: int, progress: float, *, warmup_steps: int | None, warmup_fraction: float
 ) -> float:
-    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1.
-
-    Args:
-        step: steps done before this one.
-        progress: of the run, between 0 and 1.
-        warmup_steps: length of the warm-up in steps; None takes `warmup_fraction` of the run.
-        warmup_fraction: length of the warm-up as a share of the run.
-    """
+    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1, after `step` steps."""
     if warmup_steps is not None:
         warmup = (step + 1) / max(warmup_steps, 1)
     else:

@@ -37,13 +37,7 @@ class Scores:
 
 
 class Validator:
-    """Scores an encoder on held-out pairs of the corpus and on evaluation sets.
-
-    Args:
-        corpus: with its held-out pairs.
-        eval_sets: further sets.
-        valid_pairs: held-out pairs of each language pair that count.
-    """
+    """Scores an encoder on `valid_pairs` held-out pairs of each language pair, and further sets."""
 
     def __init__(self, corpus: BinaryCorpus, eval_sets: Sequence[EvalSet], valid_pairs: int):
         self._sets = [*held_out_sets(corpus, valid_pairs), *eval_sets]

@@ -18,10 +18,7 @@ from ems_fast.training.batches.sampler import Rows
 class BatchBuilder:
     """Turns rows into a `Batch`; nothing in it runs per sentence in Python.
 
-    Args:
-        corpus: where the rows are.
-        weighting: of the bags of words; None for batches whose bags are empty, which no objective
-            reads.
+    Without a `weighting` the bags of words are empty, for objectives that do not read them.
     """
 
     def __init__(self, corpus: BinaryCorpus, weighting: Weighting | None):

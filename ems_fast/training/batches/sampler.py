@@ -26,6 +26,11 @@ class Rows(NamedTuple):
     shard: npt.NDArray[np.int32]
     row: npt.NDArray[np.int64]
 
+    def share(self, rank: int, world: int) -> Rows:
+        """Every `world`-th pair from the `rank`-th on."""
+        mine = slice(rank, None, world)
+        return Rows(np.ascontiguousarray(self.shard[mine]), np.ascontiguousarray(self.row[mine]))
+
 
 class PairSampler:
     """An endless stream of global batches of rows; a pure function of seed and state.

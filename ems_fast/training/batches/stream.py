@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.builder import BatchBuilder
 from ems_fast.training.batches.config import BatchConfig
-from ems_fast.training.batches.sampler import PairSampler, Rows
+from ems_fast.training.batches.sampler import PairSampler
 
 
 class BatchStream:
@@ -35,13 +33,9 @@ class BatchStream:
     ):
         self._builder = BatchBuilder(corpus, config.weighting if with_targets else None)
         self._sampler = PairSampler(
-            self._builder.reader,
-            self._builder.sizes,
-            self._builder.tokens,
-            config.global_batch(ranks.world),
-            config,
-            state,
-        )
+            self._builder.reader, self._builder.sizes, self._builder.tokens,
+            config.global_batch(ranks.world), config, state,
+        )  # fmt: skip
         self._ranks = ranks
         self._queue: queue.Queue[tuple[Batch, dict[str, Any]] | BaseException] = queue.Queue(2)
         self._closed = threading.Event()
@@ -63,12 +57,7 @@ class BatchStream:
     def _fill(self) -> None:
         try:
             for rows, state in self._sampler:
-                mine = slice(self._ranks.rank, None, self._ranks.world)
-                batch = self._builder.build(
-                    Rows(
-                        np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine])
-                    )
-                )
+                batch = self._builder.build(rows.share(self._ranks.rank, self._ranks.world))
                 if self._ranks.device.type == "cuda":
                     batch = batch.pin_memory()
                 if not self._put((batch, state)):
