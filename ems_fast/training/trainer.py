@@ -82,26 +82,21 @@ class Meter:
         self.losses = losses if self.losses is None else self.losses + losses
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains one model, on its device; `interrupted` is set if the user stops it before its end."""
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        corpus: BinaryCorpus,
-        model: EMSModel,
-        options: TrainOptions,
-        ranks: Ranks,
-        validator: Validator,
-        console: Console,
-    ):
-        self.folder = folder
-        self.corpus = corpus
-        self.model = model
-        self.options = options
-        self.ranks = ranks
-        self.validator = validator
-        self.console = console
+    folder: RunFolder
+    corpus: BinaryCorpus
+    model: EMSModel
+    options: TrainOptions
+    ranks: Ranks
+    validator: Validator
+    console: Console
+    interrupted: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        model, options, ranks = self.model, self.options, self.ranks
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
         model.encoder.sparse_gradient = (
@@ -109,7 +104,9 @@ class Trainer:
         )
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.progress = Progress()
-        self.guard = NonfiniteGuard(folder, corpus, options.nonfinite, ranks, console.say)
+        self.guard = NonfiniteGuard(
+            self.folder, self.corpus, options.nonfinite, ranks, self.console.say
+        )
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
@@ -121,7 +118,6 @@ class Trainer:
                     options.objective.xtr_weight and options.objective.contrastive_weight
                 ),
             )
-        self.interrupted = False
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -191,12 +187,13 @@ class Trainer:
                 )
                 self.interrupted = bool(stop)
                 self.console.update(done, progress)
-                due = math.floor(done * reporting.evaluations) > progress.evaluations
+                evaluations = math.floor(done * reporting.evaluations)
+                due = evaluations > progress.evaluations
                 saving = save and not self.interrupted
                 if saving or due or self.interrupted or done >= 1.0:
                     self.guard.settle()
                 if due and done < 1.0:
-                    progress.evaluations = math.floor(done * reporting.evaluations)
+                    progress.evaluations = evaluations
                     self._evaluate(done)
                     meter = Meter()
                 if saving:

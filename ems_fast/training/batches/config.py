@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Mapping
@@ -142,11 +143,9 @@ class GlobalBatch:
         return f"{self.pairs:,} pairs" if self.pairs else f"at most {self.tokens:,} tokens"
 
     def pool_pairs(self, num_pairs: int, mean_tokens: float) -> int:
-        """Pairs that are sorted by length together.
+        """Pairs that are sorted by length together; `mean_tokens` is that of a pair.
 
-        Args:
-            num_pairs: of the corpus; a pool has no more, or a pair would be in it twice.
-            mean_tokens: of a pair.
+        No more than the corpus has, or a pair would be among them twice.
         """
         if self.pairs is not None:
             return self.pairs * min(POOL_BATCHES, max(1, num_pairs // self.pairs))
@@ -164,23 +163,16 @@ class GlobalBatch:
         ends = np.cumsum(tokens)[self.multiple - 1 :: self.multiple]
         # The smallest budget that needs no more batches than ours, so that none is a mere rest.
         number = len(_fill(ends, self.tokens))
-        low, high = -(-int(ends[-1]) // number), self.tokens
-        while low < high:
-            middle = (low + high) // 2
-            if len(_fill(ends, middle)) <= number:
-                high = middle
-            else:
-                low = middle + 1
-        bounds = [0, *(self.multiple * unit for unit in _fill(ends, high))]
+        budgets = range(-(-int(ends[-1]) // number), self.tokens + 1)
+        enough = bisect.bisect_left(budgets, True, key=lambda b: len(_fill(ends, b)) <= number)
+        bounds = [0, *(self.multiple * unit for unit in _fill(ends, budgets[enough]))]
         return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 def _fill(ends: npt.NDArray[np.int64], budget: int) -> list[int]:
     """Where batches of whole units end, each as full as `budget` allows, at least one unit.
 
-    Args:
-        ends: int64 [n], the units' costs summed up.
-        budget: most that a batch may cost.
+    The units' costs, summed up, are `ends`.
     """
     found: list[int] = []
     unit, spent = 0, 0
