@@ -7,6 +7,7 @@ of equal length, which are contiguous because sentences are sorted by length: a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
@@ -52,30 +53,21 @@ class Packed:
 
     def split(self, tokens: int) -> list[Packed]:
         """The packed sentences in order, in slices of at most `tokens` tokens or one sentence."""
-        slices = []
-        first = room = 0
-        groups: list[tuple[int, int]] = []
-
-        def close() -> None:
-            nonlocal first, groups
-            size = sum(n * T for n, T in groups)
-            order = torch.arange(sum(n for n, _ in groups), device=self.order.device)
-            part = slice(first, first + size)
-            slices.append(Packed(self.ids[part], self.positions[part], tuple(groups), order))
-            first, groups = first + size, []
-
-        for n, T in self.groups:
-            while n:
-                if groups and room < T:
-                    close()
-                if not groups:
-                    room = max(tokens, T)
-                taken = min(n, room // T)
-                groups.append((taken, T))
-                room -= taken * T
-                n -= taken
-        if groups:
-            close()
+        parts: list[list[int]] = []  # lengths of the sentences of each
+        room = 0
+        for length in (T for n, T in self.groups for _ in range(n)):
+            if not parts or room < length:
+                parts.append([])
+                room = tokens
+            parts[-1].append(length)
+            room -= length
+        slices, first = [], 0
+        for part in parts:
+            ids, positions = (t[first : first + sum(part)] for t in (self.ids, self.positions))
+            groups = tuple((len(list(run)), T) for T, run in itertools.groupby(part))
+            order = torch.arange(len(part), device=self.order.device)
+            slices.append(Packed(ids, positions, groups, order))
+            first += sum(part)
         return slices
 
 
