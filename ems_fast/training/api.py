@@ -183,10 +183,8 @@ def _run(
     ems = EMSModel(plan.model).to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
-    trainer = Trainer(
-        folder, corpus, ems, chosen, ranks,
-        Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
-    )  # fmt: skip
+    validator = Validator(corpus, sets, chosen.reporting.evaluation_pairs)
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, validator, console)
     if plan.resumed:
         trainer.restore()
     if ranks.main:
@@ -206,7 +204,7 @@ def _run(
                 },
             }
         )
-    console.say(_summary(plan.model, ems, corpus, trainer, ranks))
+    console.say(_summary(trainer))
     state = trainer.run()
     if ranks.main:
         write_model_card(folder)
@@ -267,10 +265,9 @@ def _corpus(
     return BinaryCorpus.open(folder.corpus)
 
 
-def _summary(
-    config: ModelConfig, model: EMSModel, corpus: BinaryCorpus, trainer: Trainer, ranks: Ranks
-) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
+def _summary(trainer: Trainer) -> str:
+    config, corpus, ranks = trainer.model.config, trainer.corpus, trainer.ranks
+    parameters = sum(p.numel() for p in trainer.model.parameters())
     precision = "bf16" if trainer.autocast_dtype else "fp32"
     impl = trainer.options.objective.impl_for(ranks.device)
     return (

@@ -113,7 +113,7 @@ class TrainOptions:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """As sections of ``config.toml``."""
-        return {group.name: asdict(getattr(self, group.name)) for group in fields(self)}
+        return asdict(self)
 
     @classmethod
     def from_sections(cls, document: Mapping[str, Any]) -> TrainOptions:
@@ -124,7 +124,7 @@ class TrainOptions:
         """
         known = option_fields()
         groups = {}
-        for name, group in _groups().items():
+        for name, group in get_type_hints(cls).items():
             section = {k: v for k, v in document.get(name, {}).items() if v is not None}
             unknown = set(section) - {option.name for option in fields(group)}
             if unknown:
@@ -148,7 +148,7 @@ class Option(NamedTuple):
 def option_fields() -> dict[str, Option]:
     """Every option by name, as the fields and docstrings of the groups tell."""
     found = {}
-    for group, cls in _groups().items():
+    for group, cls in get_type_hints(TrainOptions).items():
         hints = get_type_hints(cls)
         meanings = described(cls, "Attributes")
         for option in fields(cls):
@@ -164,11 +164,6 @@ def described(documented: object, heading: str) -> dict[str, str]:
     section = (inspect.getdoc(documented) or "").partition(f"{heading}:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(words.replace("`", "").split()) for name, words in entries}
-
-
-def _groups() -> dict[str, Any]:
-    hints = get_type_hints(TrainOptions)
-    return {group.name: hints[group.name] for group in fields(TrainOptions)}
 
 
 def split_options(options: Mapping[str, Any], base: TrainOptions | None = None) -> TrainOptions:
