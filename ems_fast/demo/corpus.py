@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 
 from ems_fast.corpus import Gettext
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 
 PACKAGES = ("pretix", "gramps", "mayan-edms", "horizon", "trac")
 """Packages whose catalogues hold the most sentences for their size; demo/requirements.txt too."""
@@ -84,11 +84,8 @@ def collect(
     """
     wanted = tuple(dict.fromkeys(languages))
     foreign = [code for code in wanted if re.fullmatch(r"[a-z]{2,3}", code) and code != "en"]
-    if not wanted or len(foreign) < len(wanted):
-        raise InputError(
-            f"languages: got {languages!r}, expected codes of two or three lower-case letters to "
-            "pair with English, such as 'de'"
-        )
+    fit = bool(wanted) and len(foreign) == len(wanted)
+    check(fit, "languages", languages, "codes of two or three letters, not 'en', such as 'de'")
     catalogues = _catalogues(_files(package_dir), wanted)
     missing = [language for language in wanted if not catalogues.get(language)]
     if missing:

@@ -52,14 +52,9 @@ class PaddedEncoder(nn.Module):
         self.encoder = encoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed B sentences.
+        """Ids int64 [B, T] → embeddings [B, D], zero for a sentence without a token.
 
-        Args:
-            input_ids: int64 [B, T].
-            attention_mask: int64 [B, T]; 1 for a token, 0 for padding, which is at the end.
-
-        Returns:
-            [B, D]; zero for a sentence without a token.
+        The mask int64 [B, T] is 1 for a token and 0 for padding, which is at the end.
         """
         B, T = input_ids.shape
         kept = attention_mask.to(torch.float32)

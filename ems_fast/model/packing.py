@@ -51,6 +51,11 @@ class Packed:
         """The same sentences on `device`."""
         return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
+    def views(self, rows: Tensor) -> list[Tensor]:
+        """Rows [N, ·] of the tokens as a view [n, T, ·] of every group."""
+        parts = torch.split(rows, [n * T for n, T in self.groups])
+        return [part.view(n, T, -1) for part, (n, T) in zip(parts, self.groups, strict=True)]
+
     def split(self, tokens: int) -> list[Packed]:
         """The packed sentences in order, in slices of at most `tokens` tokens or one sentence."""
         parts: list[list[int]] = []  # lengths of the sentences of each

@@ -14,7 +14,7 @@ from ems_fast.corpus.binary import MANIFEST
 from ems_fast.distributed.ranks import RANK_TIMEOUT_MINUTES, Ranks, process_group
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.evaluation import EvalSet, read_eval_sets
 from ems_fast.model.config import DEFAULT_MODEL, ModelConfig, preset, preset_name
 from ems_fast.model.ems import EMSModel
@@ -223,8 +223,7 @@ def _goes_on(resume: bool | Literal["auto"], folder: RunFolder, ranks: Ranks) ->
     """Whether there is a run to continue; all ranks answer alike, before any writes one."""
     if resume == "auto":
         return bool(ranks.agree([float(folder.config.exists())])[0])
-    if not isinstance(resume, bool):
-        raise InputError(f"resume: got {resume!r}, expected True, False or 'auto'")
+    check(isinstance(resume, bool), "resume", resume, "True, False or 'auto'")
     return resume
 
 

@@ -103,10 +103,10 @@ class Trainer:
             options.optimizer.optimizer == "rowwise-adagrad" and ranks.world == 1
         )
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
-        self.progress = Progress()
         self.guard = NonfiniteGuard(
             self.folder, self.corpus, options.nonfinite, ranks, self.console.say
         )
+        self.progress = Progress(skipped=self.guard.skipped)
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
@@ -150,7 +150,6 @@ class Trainer:
     def run(self) -> Progress:
         """Train until a limit is reached or the user interrupts; then save and score."""
         progress, reporting = self.progress, self.options.reporting
-        progress.skipped = self.guard.skipped
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
         done = self._done(0.0)
