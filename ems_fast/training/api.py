@@ -25,7 +25,7 @@ from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.recommended import recommended_options, recommended_tokenizer
 from ems_fast.training.trainer import Trainer
-from ems_fast.training.validation import Validator
+from ems_fast.training.validation import held_out_sets
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def _run(
     ems = EMSModel(plan.model).to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
-    validator = Validator(corpus, sets, chosen.reporting.evaluation_pairs)
-    trainer = Trainer(folder, corpus, ems, chosen, ranks, validator, console)
+    sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console)
     if plan.resumed:
         trainer.restore()
     if ranks.main:
@@ -214,7 +214,7 @@ def _run(
         "pairs": state.pairs,
         "minutes": state.seconds / 60,
         "best": state.best,
-        "accuracy": trainer.validator.last.averages,
+        "accuracy": trainer.scores.averages,
     }
     return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
 

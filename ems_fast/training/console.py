@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
     from ems_fast.training.trainer import Progress
     from ems_fast.training.validation import Scores
-
-
-def tensorboard_writer(folder: Path) -> SummaryWriter | None:
-    """A writer of TensorBoard events, or None where the package is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
 
 
 class Console:
@@ -33,7 +22,12 @@ class Console:
         self._show = show
         self._bar: tqdm[Any] | None = None
         self._metrics = ""
-        self._writer = tensorboard_writer(events) if events is not None else None
+        self._writer: Any = None
+        if events is not None:
+            with suppress(ImportError):  # an extra
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._writer = SummaryWriter(str(events))
 
     @contextmanager
     def bar(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batches import BatchStream
@@ -29,7 +30,7 @@ from ems_fast.training.objective import Objective
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.report import write_report
 from ems_fast.training.schedule import learning_rate_factor
-from ems_fast.training.validation import Validator
+from ems_fast.training.validation import Scores, score
 
 
 @dataclass
@@ -84,15 +85,20 @@ class Meter:
 
 @dataclass(eq=False)
 class Trainer:
-    """Trains one model, on its device; `interrupted` is set if the user stops it before its end."""
+    """Trains one model, on its device.
+
+    `scores` are those of the last evaluation, on `eval_sets`; `interrupted` is set if the user
+    stops the run before its end.
+    """
 
     folder: RunFolder
     corpus: BinaryCorpus
     model: EMSModel
     options: TrainOptions
     ranks: Ranks
-    validator: Validator
+    eval_sets: Sequence[EvalSet]
     console: Console
+    scores: Scores = field(default=Scores(), init=False)
     interrupted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -282,7 +288,7 @@ class Trainer:
             encoder = SentenceEncoder(
                 self.model.encoder, self.corpus.tokenizer, self.model.config, self.ranks.device
             )
-            scores = self.validator.score(encoder)
+            self.scores = scores = score(encoder, self.eval_sets)
             self.model.train()
             best = self.progress.best
             if best is None or scores.criterion >= best:

@@ -36,23 +36,16 @@ class Scores:
         return ", ".join(found) or "no held-out pairs to score"
 
 
-class Validator:
-    """Scores an encoder on `valid_pairs` held-out pairs of each language pair, and further sets."""
-
-    def __init__(self, corpus: BinaryCorpus, eval_sets: Sequence[EvalSet], valid_pairs: int):
-        self._sets = [*held_out_sets(corpus, valid_pairs), *eval_sets]
-        self.last = Scores()
-
-    def score(self, encoder: SentenceEncoder) -> Scores:
-        """Score `encoder` now."""
-        if self._sets:
-            found = evaluate(encoder, self._sets)
-            rows = (
-                {"set": r.name, "languages": f"{r.source_lang}-{r.target_lang}", "accuracy": r.mean}
-                for r in found.rows
-            )
-            self.last = Scores({row.name: row.mean for row in found.averages()}, tuple(rows))
-        return self.last
+def score(encoder: SentenceEncoder, sets: Sequence[EvalSet]) -> Scores:
+    """Score `encoder` on `sets`."""
+    if not sets:
+        return Scores()
+    found = evaluate(encoder, sets)
+    rows = (
+        {"set": row.name, "languages": f"{row.source_lang}-{row.target_lang}", "accuracy": row.mean}
+        for row in found.rows
+    )
+    return Scores({row.name: row.mean for row in found.averages()}, tuple(rows))
 
 
 def held_out_sets(corpus: BinaryCorpus, most: int) -> list[EvalSet]:
