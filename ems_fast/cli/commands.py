@@ -23,19 +23,9 @@ from ems_fast.runs.folder import RunFolder
 from ems_fast.training.report import write_report
 
 
-def prepare(
-    *,
-    corpora: list[str],
-    output: Path,
-    languages: str | None,
-    tags: list[str] | None,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def prepare(*, corpora: list[str], output: Path, quiet: bool, **options: Any) -> None:
     """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
-    corpus = ems_fast.prepare(
-        corpora, output, languages=languages, tags=tags, progress=not quiet, **options
-    )
+    corpus = ems_fast.prepare(corpora, output, progress=not quiet, **options)
     print(ems_fast.format_report(corpus.report))
     print(f"The corpus is in {output}.")
 
@@ -44,29 +34,20 @@ def train(
     *,
     corpora: list[str],
     output: Path,
-    model: str,
-    eval_sets: Path | None,
     resume: bool,
     auto_resume: bool,
-    rank_timeout_minutes: float,
-    device: str | None,
     quiet: bool,
     languages: str | None,
     tags: list[str] | None,
-    valid_pairs: int | None = None,
+    valid_pairs: int | None,
     **options: Any,
 ) -> None:
     """Train a model on parallel text or on a prepared corpus."""
     preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
-    single = corpora[0] if len(corpora) == 1 else corpora or None
     result = ems_fast.train(
-        single,
+        corpora[0] if len(corpora) == 1 else corpora or None,
         output,
-        model=model,
-        eval_sets=eval_sets,
         resume="auto" if auto_resume else resume,
-        rank_timeout_minutes=rank_timeout_minutes,
-        device=device,
         progress=not quiet,
         prepare_options={name: value for name, value in preparing.items() if value is not None},
         **options,
@@ -143,55 +124,30 @@ def evaluate(
 
 
 def mine(
-    *,
-    source: Path,
-    target: Path,
-    output: Path,
-    model: Path,
-    device: str | None,
-    k: int,
-    margin: Any,
-    threshold: float | None,
-    index: Any,
+    *, source: Path, target: Path, output: Path, model: Path, device: str | None, **options: Any
 ) -> None:
     """Find translations of each other in two files of sentences."""
-    mined = ems_fast.mine(
-        ems_fast.load(model, device=device),
-        _sentences(source),
-        _sentences(target),
-        k=k,
-        margin=margin,
-        threshold=threshold,
-        index=index,
-    )
+    encoder = ems_fast.load(model, device=device)
+    mined = ems_fast.mine(encoder, _sentences(source), _sentences(target), **options)
     mined.to_tsv(output)
     print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)
 
 
 def score(
-    *,
-    source: Path,
-    target: Path,
-    output: Path,
-    model: Path,
-    device: str | None,
-    k: int,
-    margin: Any,
+    *, source: Path, target: Path, output: Path, model: Path, device: str | None, **options: Any
 ) -> None:
     """Score how likely line i of one file translates line i of the other."""
     sources, targets = _sentences(source), _sentences(target)
     if len(sources) != len(targets):
         raise InputError(f"{source} has {len(sources)} lines, but {target} has {len(targets)}")
-    scores = ems_fast.score_pairs(
-        ems_fast.load(model, device=device), sources, targets, k=k, margin=margin
-    )
+    scores = ems_fast.score_pairs(ems_fast.load(model, device=device), sources, targets, **options)
     write_pairs(output, zip(sources, targets, scores.tolist(), strict=True))
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
 
 
-def export(*, model: Path, to: Any, output: Path, int8: bool, licence: str) -> None:
+def export(*, model: Path, output: Path, **options: Any) -> None:
     """Write a model in the form of another library: sentence-transformers or ONNX."""
-    ems_fast.export(model, output, to=to, int8=int8, licence=licence)
+    ems_fast.export(model, output, **options)
     print(f"The model is in {output}.")
 
 
@@ -207,9 +163,9 @@ def doctor() -> None:
     print(diagnosis.report())
 
 
-def demo(*, packages: Path | None, output: Path, minutes: float, seed: int) -> None:
+def demo(**options: Any) -> None:
     """Train a small model on real text and show what it has learnt."""
-    demo_run.run(packages, output, minutes=minutes, seed=seed)
+    demo_run.run(**options)
 
 
 def _sentences(path: Path) -> list[str]:

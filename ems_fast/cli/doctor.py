@@ -47,7 +47,7 @@ def shares_threads_with_torch() -> bool:
 
 
 def report() -> str:
-    """Everything that matters when something is slow or missing, as text (``ems-fast doctor``)."""
+    """Everything that matters when something is slow or missing, as text."""
     lines = [
         f"ems-fast {version('ems-fast')}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, {platform.system()} {platform.machine()}",
@@ -69,9 +69,9 @@ def report() -> str:
         )
     lines += ["", "extras"]
     for extra, purpose in EXTRAS.items():
-        states = [_state(package) for package in packages_of(extra)]
-        hint = f"; pip install 'ems-fast[{extra}]'" if any(not ok for ok, _ in states) else ""
-        lines.append(f"  {extra:<14} {purpose}: {', '.join(text for _, text in states)}{hint}")
+        states = ", ".join(map(_state, packages_of(extra)))
+        hint = f"; pip install 'ems-fast[{extra}]'" if " missing" in states else ""
+        lines.append(f"  {extra:<14} {purpose}: {states}{hint}")
     return "\n".join(lines)
 
 
@@ -82,12 +82,11 @@ def packages_of(extra: str) -> list[str]:
     return [match[1] for match in matches if match]
 
 
-def _state(package: str) -> tuple[bool, str]:
-    """Whether a package is installed, and what to say of it."""
+def _state(package: str) -> str:
     try:
-        return True, f"{package} {version(package)}"
+        return f"{package} {version(package)}"
     except PackageNotFoundError:
-        return False, f"{package} missing"
+        return f"{package} missing"
 
 
 def _processor() -> str:

@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 
 from ems_fast.corpus import Gettext
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 
 PACKAGES = ("pretix", "gramps", "mayan-edms", "horizon", "trac")
 """Packages whose catalogues hold the most sentences for their size; demo/requirements.txt too."""
@@ -66,32 +66,26 @@ def collect(
     out for a test has no twin in the training text. The same packages always give the same files.
 
     Args:
-        package_dir: The folder into which packages were installed (``INSTALL_COMMAND``), searched
-            for ``<language>/LC_MESSAGES/*.mo`` and ``.po`` files.
-            ``None``: those of ``PACKAGES`` that are installed in this Python environment.
-        output_dir: Where ``en-<language>.tsv`` is written: UTF-8, two columns, English first. It
-            is made when missing; files of the same name are replaced.
-        languages: The codes of the translations, such as ``"de"``; regional catalogues (``pt_BR``)
+        package_dir: the folder into which packages were installed (``INSTALL_COMMAND``), searched
+            for ``<language>/LC_MESSAGES/*.mo`` and ``.po`` files; None: those of ``PACKAGES`` that
+            are installed in this Python environment.
+        output_dir: where ``en-<language>.tsv`` is written: UTF-8, two columns, English first.
+        languages: the codes of the translations, such as ``"de"``; regional catalogues (``pt_BR``)
             count for their language, other scripts (``zh_Hant``, ``sr@latin``) do not.
 
     Returns:
         Pairs written per language, in the order of ``languages``.
 
     Warns:
-        UserWarning: A catalogue is damaged and was left out.
+        UserWarning: a catalogue is damaged and was left out.
 
     Raises:
-        InputError: A folder is missing, no catalogue is found, or a language has no sentence.
+        InputError: a folder is missing, no catalogue is found, or a language has no sentence.
     """
     wanted = tuple(dict.fromkeys(languages))
-    for language in wanted:
-        if not re.fullmatch(r"[a-z]{2,3}", language) or language == "en":
-            raise InputError(
-                f"languages: {language!r} is not a language to pair with English; "
-                "give codes of two or three lower-case letters such as 'de'."
-            )
-    if not wanted:
-        raise InputError("languages: none given; name at least one, such as 'de'.")
+    foreign = [code for code in wanted if re.fullmatch(r"[a-z]{2,3}", code) and code != "en"]
+    fit = bool(wanted) and len(foreign) == len(wanted)
+    check(fit, "languages", languages, "codes of two or three letters, not 'en', such as 'de'")
     catalogues = _catalogues(_files(package_dir), wanted)
     missing = [language for language in wanted if not catalogues.get(language)]
     if missing:
@@ -116,13 +110,7 @@ def collect(
 
 
 def is_sentence_pair(source: str, target: str, language: str) -> bool:
-    """Whether a message reads as a sentence of words alone, and its translation as one of it.
-
-    Args:
-        source: The English message, on one line.
-        target: Its translation.
-        language: The code of the translation's language.
-    """
+    """Whether a message in English is a sentence of words, and its translation one of it."""
     if not 0 < len(source) <= MAX_CHARS or not 0 < len(target) <= MAX_CHARS:
         return False
     words = [word for word in _WORD.findall(source.casefold()) if len(word) > 1]
@@ -156,18 +144,20 @@ def _files(package_dir: str | PathLike[str] | None) -> list[Path]:
 
 def _catalogues(files: Iterable[Path], languages: Iterable[str]) -> dict[str, list[Path]]:
     """Each language's catalogues in a fixed order; a compiled one stands for its source."""
-    own: dict[str, list[Path]] = {language: [] for language in languages}
-    regional: dict[str, list[Path]] = {language: [] for language in languages}
+    found: dict[str, list[tuple[bool, Path]]] = {language: [] for language in languages}
     ordered = [path for path in files if path.suffix in (".mo", ".po")]
     compiled = {path.with_suffix("") for path in ordered if path.suffix == ".mo"}
     for path in ordered:
         language, *variant = re.split("[-_@.]", path.parent.parent.name.lower())
-        if language not in own or set(variant) & _OTHER_SCRIPTS.get(language, set()):
+        if language not in found or set(variant) & _OTHER_SCRIPTS.get(language, set()):
             continue
         if path.suffix == ".mo" or path.with_suffix("") not in compiled:
-            (regional if variant else own)[language].append(path)
+            found[language].append((bool(variant), path))
     # The first translation of a sentence stays: a language's own catalogues before regional ones.
-    return {language: own[language] + regional[language] for language in own}
+    return {
+        language: [path for _, path in sorted(paths, key=lambda entry: entry[0])]
+        for language, paths in found.items()
+    }
 
 
 def _sentences(catalogues: Iterable[Path], language: str) -> Iterator[tuple[str, str]]:
@@ -193,15 +183,13 @@ def _in_one_script(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _distinct(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    seen_sources: set[tuple[str, ...]] = set()
-    seen_targets: set[tuple[str, ...]] = set()
-    for source, target in pairs:
-        source_key = tuple(_WORD.findall(source.casefold()))
-        target_key = tuple(_WORD.findall(target.casefold()))
-        if source_key not in seen_sources and target_key not in seen_targets:
-            seen_sources.add(source_key)
-            seen_targets.add(target_key)
-            yield source, target
+    seen: tuple[set[str], set[str]] = set(), set()
+    for pair in pairs:
+        source, target = (" ".join(_WORD.findall(text.casefold())) for text in pair)
+        if source not in seen[0] and target not in seen[1]:
+            seen[0].add(source)
+            seen[1].add(target)
+            yield pair
 
 
 def _one_line(text: str) -> str:

@@ -11,9 +11,7 @@ import torch
 from ems_fast.demo.corpus import collect
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.evaluation import EvalSet, Evaluation, evaluate, nearest_examples
-from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
-from ems_fast.text.tokenizer import Tokenizer
 from ems_fast.training import train
 from ems_fast.training.validation import held_out_sets
 
@@ -23,13 +21,19 @@ QUERIES = 8
 QUERY_CHARACTERS = range(25, 90)
 
 
-def run(packages: Path | None, output: Path, *, minutes: float, seed: int) -> None:
+def run(
+    packages: Path | None = None,
+    output: Path = Path("runs/demo"),
+    *,
+    minutes: float = 2.0,
+    seed: int = 0,
+) -> None:
     """Collect text, train, and print what the model finds in sentences it never saw.
 
     Args:
         packages: folder with the packages whose catalogues are the text; None: the installed ones.
         output: folder of the run; a number is appended if it is taken.
-        minutes: of training.
+        minutes: minutes of training.
         seed: of everything drawn.
 
     Raises:
@@ -44,9 +48,11 @@ def run(packages: Path | None, output: Path, *, minutes: float, seed: int) -> No
     result = train(text, output, max_minutes=minutes, seed=seed)
     trained = result.encoder
     sets = held_out_sets(result.corpus, HELD_OUT_PAIRS)
-    before = evaluate(untrained_encoder(trained.config, trained.tokenizer, seed), sets)
-    after = evaluate(trained, sets)
-    print(f"\n{comparison_table(sets, before, after)}\n")
+    torch.manual_seed(seed)  # as training found it
+    untrained = SentenceEncoder(
+        Encoder(trained.config), trained.tokenizer, trained.config, torch.device("cpu")
+    )
+    print(f"\n{comparison_table(sets, evaluate(untrained, sets), evaluate(trained, sets))}\n")
     print(neighbour_examples(trained, sets, seed))
     print(
         f"\nThe run is in {output}: look at its report.html, or use it from Python:\n\n"
@@ -63,12 +69,6 @@ def first_free(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
-
-
-def untrained_encoder(config: ModelConfig, tokenizer: Tokenizer, seed: int) -> SentenceEncoder:
-    """The encoder as training found it: random weights."""
-    torch.manual_seed(seed)
-    return SentenceEncoder(Encoder(config), tokenizer, config, torch.device("cpu"))
 
 
 def comparison_table(sets: Sequence[EvalSet], before: Evaluation, after: Evaluation) -> str:
@@ -92,11 +92,8 @@ def neighbour_examples(encoder: SentenceEncoder, sets: Sequence[EvalSet], seed: 
     english = [sentence for one in sets for sentence in one.source]
     lines = [f"Nearest of {len(set(english)):,} held-out English sentences"]
     for one in rng.sample(list(sets), min(QUERIES, len(sets))):
-        pairs = [
-            pair
-            for pair in zip(one.source, one.target, strict=True)
-            if len(pair[0]) in QUERY_CHARACTERS
-        ]
+        both = zip(one.source, one.target, strict=True)
+        pairs = [pair for pair in both if len(pair[0]) in QUERY_CHARACTERS]
         if not pairs:
             continue
         translation, query = rng.choice(pairs)

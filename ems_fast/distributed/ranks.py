@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ems_fast.distributed.rendezvous import fresh_store
-from ems_fast.errors import InputError, TrainingError
+from ems_fast.errors import InputError, TrainingError, check
 
 RANK_TIMEOUT_MINUTES = 5.0
 # While one rank prepares text or scores the model, the others may wait long.
@@ -104,8 +104,7 @@ def process_group(
         InputError: `device` does not exist here, or `timeout_minutes` is not above 0.
         TrainingError: another rank was lost.
     """
-    if not timeout_minutes > 0:
-        raise InputError(f"rank_timeout_minutes: got {timeout_minutes}, expected more than 0")
+    check(timeout_minutes > 0, "rank_timeout_minutes", timeout_minutes, "more than 0")
     resolved = resolve_device(device)
     if "RANK" not in os.environ and not dist.is_initialized():
         yield Ranks(0, 1, resolved)
@@ -126,13 +125,15 @@ def process_group(
         waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
         yield Ranks(dist.get_rank(), dist.get_world_size(), resolved, waiting)
     except RuntimeError as error:
-        if _is_loss_of_a_rank(error):
-            raise TrainingError(
-                f"rank {os.environ.get('RANK', '?')}: another process of this run ended or is "
-                f"silent, so this one stops too ({_reason(error)}); see what the other says, then "
-                "start all of them again with --resume: the last checkpoint is whole"
-            ) from error
-        raise
+        if not _is_loss_of_a_rank(error):
+            raise
+        # The backend's first words, without the place in its source.
+        words = re.sub(r"^\[[^\]]*\]\s*", "", str(error)).partition("\n")[0].split(". ")[0][:120]
+        raise TrainingError(
+            f"rank {os.environ.get('RANK', '?')}: another process of this run ended or is silent, "
+            f"so this one stops too ({words}); see what the other says, then start all of them "
+            "again with --resume: the last checkpoint is whole"
+        ) from error
     finally:
         if ours and dist.is_initialized():
             dist.destroy_process_group()
@@ -144,11 +145,6 @@ def _is_loss_of_a_rank(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or (
         type(error) is RuntimeError and any(word in str(error).lower() for word in _LOST)
     )
-
-
-def _reason(error: RuntimeError) -> str:
-    """The backend's first words, without the place in its source."""
-    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).partition("\n")[0].split(". ")[0][:120]
 
 
 class _GatherRows(torch.autograd.Function):

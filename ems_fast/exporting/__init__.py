@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
@@ -51,10 +51,7 @@ def export(
         InputError: `folder` is in use, no such form, a package is missing, or the tokenizer cannot
             be expressed there.
     """
-    if to not in get_args(Target):
-        raise InputError(
-            f"to: got {to!r}, expected one of {', '.join(map(repr, get_args(Target)))}"
-        )
+    check_one_of("to", to, get_args(Target))
     if int8 and to != "onnx":
         raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
@@ -63,23 +60,16 @@ def export(
     with _new_folder(Path(folder)) as path:
         if to == "ems-fast":
             write_model(model, path)
-            card = model_card(model.config, run=run, licence=licence, notes=notes)
+            use = {}
         elif to == "onnx":
             onnx.write_onnx(model, path, int8=int8)
+            use = {"use": onnx.USE}
             notes += onnx.INT8_NOTES if int8 else []
-            card = model_card(
-                model.config, run=run, licence=licence, library="onnx", use=onnx.USE, notes=notes
-            )
         else:
             sentence_transformers.write_sentence_transformers(model, path)
-            card = model_card(
-                model.config,
-                run=run,
-                licence=licence,
-                library="sentence-transformers",
-                use=sentence_transformers.USE,
-                notes=[*notes, *sentence_transformers.NOTES],
-            )
+            use = {"use": sentence_transformers.USE}
+            notes += sentence_transformers.NOTES
+        card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
         write_card(path, card)
     return Path(folder)
 

@@ -28,7 +28,7 @@ from typing import Any
 import sentencepiece
 
 from ems_fast.errors import InputError
-from ems_fast.exporting.sentencepiece_model import ModelType, Piece, PieceType, SentencePieceModel
+from ems_fast.exporting.sentencepiece_model import NORMAL, USER_DEFINED, Piece, SentencePieceModel
 from ems_fast.text.tokenizer import UNK_ID, Tokenizer
 
 SPACE = "▁"
@@ -55,14 +55,12 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
     model = SentencePieceModel.parse(tokenizer.model)
     _check(model)
     processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.model)
-    truncation = None
-    if max_tokens is not None:
-        truncation = {
-            "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0
-        }  # fmt: skip
+    truncation = {
+        "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0
+    }  # fmt: skip
     return {
         "version": "1.0",
-        "truncation": truncation,
+        "truncation": None if max_tokens is None else truncation,
         "padding": None,
         # Pad and unk are not among them: their names in a text are text.
         "added_tokens": [],
@@ -73,25 +71,22 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
         "pre_tokenizer": _pre_tokenizer(model),
         "post_processor": None,
         "decoder": _decoder(model),
-        "model": _bpe(model) if model.type is ModelType.BPE else _unigram(model),
+        "model": _bpe(model) if model.type == "bpe" else _unigram(model),
     }
 
 
 def _check(model: SentencePieceModel) -> None:
     problem = None
-    if model.type not in (ModelType.BPE, ModelType.UNIGRAM):
-        problem = f"is of type {model.type.name.lower()}, expected bpe or unigram"
+    if model.type not in ("bpe", "unigram"):
+        problem = f"is of type {model.type}, expected bpe or unigram"
     elif model.whitespace_as_suffix or not model.escape_whitespaces:
         problem = "writes spaces at the end of pieces or not as ▁, which cannot be expressed"
-    elif any(piece.type is PieceType.USER_DEFINED for piece in model.pieces):
+    elif any(piece.type == USER_DEFINED for piece in model.pieces):
         problem = "has user-defined symbols, which cannot be expressed"
     if problem:
         raise InputError(
             f"tokenizer: {problem}; export with a tokenizer that `ems-fast prepare` trains"
         )
-
-
-# -- normalisation -------------------------------------------------------------------------------
 
 
 def _replace(pattern: str, content: str) -> Json:
@@ -166,7 +161,7 @@ def _spaces(model: SentencePieceModel) -> list[Json]:
 
 def _pre_tokenizer(model: SentencePieceModel) -> Json | None:
     """Words apart, which is faster, if no piece spans two of them."""
-    if any(SPACE in piece.text[1:] for piece in model.pieces if piece.type is PieceType.NORMAL):
+    if any(SPACE in piece.text[1:] for piece in model.pieces if piece.type == NORMAL):
         return None
     return {
         "type": "Split",
@@ -187,11 +182,7 @@ def _decoder(model: SentencePieceModel) -> Json:
     return {"type": "Sequence", "decoders": steps}
 
 
-# -- the model -----------------------------------------------------------------------------------
-
-
 def _bpe(model: SentencePieceModel) -> Json:
-    vocabulary = {piece.text: i for i, piece in enumerate(model.pieces)}
     return {
         "type": "BPE",
         "dropout": None,
@@ -201,7 +192,7 @@ def _bpe(model: SentencePieceModel) -> Json:
         "fuse_unk": True,
         "byte_fallback": model.byte_fallback,
         "ignore_merges": False,
-        "vocab": vocabulary,
+        "vocab": {piece.text: i for i, piece in enumerate(model.pieces)},
         "merges": [list(merge) for merge in _merges(model.pieces)],
     }
 
@@ -211,7 +202,7 @@ def _merges(pieces: Iterable[Piece]) -> list[tuple[str, str]]:
 
     SentencePiece merges any such pair; its score is that of the piece that comes out.
     """
-    scores = {piece.text: piece.score for piece in pieces if piece.type is PieceType.NORMAL}
+    scores = {piece.text: piece.score for piece in pieces if piece.type == NORMAL}
     merges = [
         (-score, text[:cut], text[cut:])
         for text, score in scores.items()

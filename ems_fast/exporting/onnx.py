@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
-from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder, Layer
 
 OPSET = 18
@@ -46,64 +45,53 @@ INT8_NOTES = [
 
 
 class PaddedEncoder(nn.Module):
-    """The encoder on padded sentences, in operations that every runtime has.
+    """An encoder on padded sentences, in operations that every runtime has."""
 
-    Args:
-        encoder: whose weights it uses.
-        config: its sizes.
-    """
-
-    def __init__(self, encoder: Encoder, config: ModelConfig):
+    def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
-        self.heads = config.heads
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed B sentences.
+        """Ids int64 [B, T] → embeddings [B, D], zero for a sentence without a token.
 
-        Args:
-            input_ids: int64 [B, T].
-            attention_mask: int64 [B, T]; 1 for a token, 0 for padding, which is at the end.
-
-        Returns:
-            [B, D]; zero for a sentence without a token.
+        The mask int64 [B, T] is 1 for a token and 0 for padding, which is at the end.
         """
         B, T = input_ids.shape
         kept = attention_mask.to(torch.float32)
-        if not self.encoder.layers:
-            return self._mean(self.encoder.tokens(input_ids), kept)
         bias = ((1.0 - kept) * -1e9)[:, None, None, :]  # (B, 1, 1, T)
-        positions = self.encoder.positions.weight[1 : T + 1]
-        x = self.encoder.norm(self.encoder.tokens(input_ids) + positions)
+        x = self.encoder.tokens(input_ids)
+        if self.encoder.layers:
+            x = self.encoder.norm(x + self.encoder.positions.weight[1 : T + 1])
         for layer in self.encoder.layers:
             assert isinstance(layer, Layer)
-            qkv = layer.attention.qkv(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            heads = layer.attention.heads
+            qkv = layer.attention.qkv(x).view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, T, D/H)
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
             attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, -1)
             x = layer.attention_norm(x + layer.attention.out(attended))
             x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
-        return self._mean(x, kept)
-
-    @staticmethod
-    def _mean(x: Tensor, kept: Tensor) -> Tensor:
-        kept = kept[:, :, None]
-        mean: Tensor = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+        counted = kept[:, :, None]
+        mean: Tensor = (x * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1.0)
         return mean
 
 
 def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) -> None:
     """Write ``model.onnx``, ``tokenizer.json`` and ``tokenizer.model``.
 
-    Args:
-        encoder: any.
-        folder: exists.
-        int8: quantise the weights to 8 bits; activations are quantised as they come.
+    With `int8`, the weights are quantised to 8 bits, and activations as they come.
 
     Raises:
         InputError: a package of the extra ``export`` is not installed.
     """
-    _require("onnx", "onnxscript", *(["onnxruntime"] if int8 else []))
+    for package in ("onnx", "onnxscript", *(["onnxruntime"] if int8 else [])):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise InputError(
+                f"to: 'onnx' needs the package {package}, which is not installed; "
+                "pip install 'ems-fast[export]'"
+            ) from error
     path = folder / "model.onnx"
     tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
     (folder / "tokenizer.json").write_text(
@@ -115,20 +103,9 @@ def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) ->
         _quantise(path)
 
 
-def _require(*packages: str) -> None:
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise InputError(
-                f"to: 'onnx' needs the package {package}, which is not installed; "
-                "pip install 'ems-fast[export]'"
-            ) from error
-
-
 def _write_graph(encoder: SentenceEncoder, path: Path) -> None:
     device = next(encoder.module.parameters()).device
-    module = PaddedEncoder(encoder.module, encoder.config).eval()
+    module = PaddedEncoder(encoder.module).eval()
     # No size of the example may be 0 or 1, which would be taken for constants.
     T = min(3, encoder.config.max_tokens)
     example = torch.ones(2, T, dtype=torch.int64, device=device)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.exporting.bert import bert_config, bert_state
@@ -26,41 +27,32 @@ NOTES = [
     "empty one gets the zero vector.",
 ]
 
-_LIBRARY = {"similarity_fn_name": "cosine", "prompts": {}}
-
 
 def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
     """Write weights, configuration and tokenizer; only this library's own dependencies are used.
 
     A token table becomes a stock `StaticEmbedding`, a model with layers a BERT with mean pooling.
     """
-    if encoder.config.is_table:
-        _write_static(encoder, folder)
-    else:
-        _write_bert(encoder, folder)
-
-
-def _write_static(encoder: SentenceEncoder, folder: Path) -> None:
-    tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
-    modules = "sentence_transformers.models.StaticEmbedding"
-    _write_json(
-        folder,
-        {
-            "tokenizer.json": tokenizer,
-            "modules.json": [{"idx": 0, "name": "0", "path": "", "type": modules}],
-            "config_sentence_transformers.json": _LIBRARY,
-        },
-    )
-    table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
-    save_file({"embedding.weight": table}, folder / "model.safetensors")
-
-
-def _write_json(folder: Path, files: dict[str, Any]) -> None:
+    files, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
+    files["config_sentence_transformers.json"] = {"similarity_fn_name": "cosine", "prompts": {}}
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _write_bert(encoder: SentenceEncoder, folder: Path) -> None:
+def _static(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The files, by name, and the tensors."""
+    files = {
+        "tokenizer.json": fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens),
+        "modules.json": _modules(StaticEmbedding=""),
+    }
+    table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
+    return files, {"embedding.weight": table}
+
+
+def _bert(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The files, by name, and the tensors."""
     config, tokenizer = encoder.config, encoder.tokenizer
     files: dict[str, Any] = {
         "config.json": bert_config(config),
@@ -77,25 +69,11 @@ def _write_bert(encoder: SentenceEncoder, folder: Path) -> None:
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", "attention_mask"],
         },
-        "modules.json": [
-            {
-                "idx": 0,
-                "name": "0",
-                "path": "",
-                "type": "sentence_transformers.models.Transformer",
-            },
-            {
-                "idx": 1,
-                "name": "1",
-                "path": "1_Pooling",
-                "type": "sentence_transformers.models.Pooling",
-            },
-        ],
+        "modules.json": _modules(Transformer="", Pooling="1_Pooling"),
         "sentence_bert_config.json": {
             "max_seq_length": config.max_tokens,
             "do_lower_case": False,  # the tokenizer's rules decide
         },
-        "config_sentence_transformers.json": _LIBRARY,
         "1_Pooling/config.json": {
             "word_embedding_dimension": config.width,
             "pooling_mode_cls_token": False,
@@ -104,7 +82,12 @@ def _write_bert(encoder: SentenceEncoder, folder: Path) -> None:
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
     }
-    (folder / "1_Pooling").mkdir()
-    _write_json(folder, files)
-    state = bert_state(encoder.module, config)
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return files, bert_state(encoder.module, config)
+
+
+def _modules(**paths: str) -> list[dict[str, Any]]:
+    """The content of ``modules.json``: modules of the library and where their files are."""
+    return [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{module}"}
+        for i, (module, path) in enumerate(paths.items())
+    ]

@@ -9,36 +9,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from typing import Any, NamedTuple
+
+MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+# Types of a piece; others are unknown, control, unused and byte pieces.
+NORMAL, USER_DEFINED = 1, 4
 
 
-class ModelType(IntEnum):
-    """How pieces are found."""
-
-    UNIGRAM = 1
-    BPE = 2
-    WORD = 3
-    CHAR = 4
-
-
-class PieceType(IntEnum):
-    """What a piece is."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
-
-
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One piece of the vocabulary."""
 
     text: str
     score: float
-    type: PieceType
+    type: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ class SentencePieceModel:
 
     Attributes:
         pieces: the vocabulary, in the order of the ids.
-        type: how pieces are found.
+        type: how pieces are found, one of `MODEL_TYPES`.
         byte_fallback: unknown characters are spelt in bytes.
         whitespace_as_suffix: spaces end a piece instead of beginning it.
         charsmap: the compiled normalisation rules; empty if there are none.
@@ -57,7 +40,7 @@ class SentencePieceModel:
     """
 
     pieces: tuple[Piece, ...]
-    type: ModelType
+    type: str
     byte_fallback: bool
     whitespace_as_suffix: bool
     charsmap: bytes
@@ -68,55 +51,39 @@ class SentencePieceModel:
     @classmethod
     def parse(cls, model: bytes) -> SentencePieceModel:
         """Read a serialised model that `sentencepiece` has accepted."""
-        pieces = []
-        trainer: dict[int, int | bytes] = {}
-        normalizer: dict[int, int | bytes] = {}
-        for number, value in _fields(model):
-            if number == 1:
-                pieces.append(_piece(dict(_fields(_bytes(value)))))
-            elif number == 2:
-                trainer = dict(_fields(_bytes(value)))
-            elif number == 3:
-                normalizer = dict(_fields(_bytes(value)))
+        parts = list(_fields(model))
+        trainer, normalizer = (dict(_fields(dict(parts).get(number, b""))) for number in (2, 3))
         return cls(
-            pieces=tuple(pieces),
-            type=ModelType(int(trainer.get(3, ModelType.UNIGRAM))),
+            pieces=tuple(_piece(dict(_fields(part))) for number, part in parts if number == 1),
+            type=MODEL_TYPES[trainer.get(3, 1)],
             byte_fallback=bool(trainer.get(35, False)),
             whitespace_as_suffix=bool(trainer.get(24, False)),
-            charsmap=_bytes(normalizer.get(2, b"")),
+            charsmap=normalizer.get(2, b""),
             add_dummy_prefix=bool(normalizer.get(3, True)),
             remove_extra_whitespaces=bool(normalizer.get(4, True)),
             escape_whitespaces=bool(normalizer.get(5, True)),
         )
 
 
-def _piece(fields: dict[int, int | bytes]) -> Piece:
-    (score,) = struct.unpack("<f", _bytes(fields.get(2, b"\0\0\0\0")))
-    return Piece(
-        _bytes(fields[1]).decode("utf-8"), score, PieceType(int(fields.get(3, PieceType.NORMAL)))
-    )
+def _piece(fields: dict[int, Any]) -> Piece:
+    (score,) = struct.unpack("<f", fields.get(2, b"\0\0\0\0"))
+    return Piece(fields[1].decode("utf-8"), score, fields.get(3, NORMAL))
 
 
-def _bytes(value: int | bytes) -> bytes:
-    assert isinstance(value, bytes)
-    return value
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of every field; a float or a double is its bytes."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of every field: an int, or bytes, also of a float or a double."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
-        wire = key & 7
+        number, wire = key >> 3, key & 7
         if wire == 0:
             value, position = _varint(message, position)
-            yield key >> 3, value
+            yield number, value
             continue
-        if wire == 2:
+        size = {1: 8, 5: 4}.get(wire)
+        if size is None:
             size, position = _varint(message, position)
-        else:
-            size = {1: 8, 5: 4}[wire]
-        yield key >> 3, message[position : position + size]
+        yield number, message[position : position + size]
         position += size
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,14 @@ class ModelConfig:
         for name in (
             "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
+            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("layers", "projection_width"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 0")
+            check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         if self.layers and self.width % self.heads:
             raise InputError(
                 f"heads: {self.heads} does not divide width {self.width}; choose a divisor"
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+        check(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 ≤ dropout < 1")
 
     @property
     def is_table(self) -> bool:
@@ -97,8 +94,7 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     Raises:
         InputError: no such preset.
     """
-    if name not in PRESETS:
-        raise InputError(f"model: got {name!r}, expected one of {', '.join(map(repr, PRESETS))}")
+    check_one_of("model", name, tuple(PRESETS))
     return replace(PRESETS[name], **changes)
 
 

@@ -37,8 +37,9 @@ class SelfAttention(nn.Module):
         output: Tensor = self.out(attend(qkv, packed))
         return output
 
-    def _attend(self, qkv: Tensor, n: int, T: int, mask: Tensor | None = None) -> Tensor:
-        """QKV [n·T, 3D] of n sentences of T tokens → [n·T, D]."""
+    def _attend(self, qkv: Tensor, mask: Tensor | None = None) -> Tensor:
+        """QKV [n, T, 3D] of n sentences of T tokens → [n·T, D]."""
+        n, T, _ = qkv.shape
         q, k, v = qkv.view(n, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # 3 × (n, H, T, D/H)
         dropout = self.dropout if self.training else 0.0
         if qkv.is_cuda or T > SHORT:
@@ -52,10 +53,7 @@ class SelfAttention(nn.Module):
 
     def _attend_groups(self, qkv: Tensor, packed: Packed) -> Tensor:
         """One call per sentence length: no padding, no mask."""
-        parts = torch.split(qkv, [n * T for n, T in packed.groups])
-        return torch.cat(
-            [self._attend(part, n, T) for part, (n, T) in zip(parts, packed.groups, strict=True)]
-        )
+        return torch.cat([self._attend(part) for part in packed.views(qkv)])
 
     def _attend_padded(self, qkv: Tensor, packed: Packed) -> Tensor:
         """One call for all sentences, padded to the longest: fewer launches on a GPU."""
@@ -67,7 +65,7 @@ class SelfAttention(nn.Module):
         mask = torch.zeros(B * T, dtype=torch.bool, device=qkv.device)
         mask = mask.index_fill(0, slots, True).view(B, 1, 1, T)
         padded = qkv.new_zeros(B * T, qkv.shape[1]).index_copy(0, slots, qkv)
-        return self._attend(padded, B, T, mask).index_select(0, slots)
+        return self._attend(padded.view(B, T, -1), mask).index_select(0, slots)
 
 
 class Layer(nn.Module):
@@ -116,16 +114,6 @@ class Encoder(nn.Module):
         x = self.dropout(self.norm(self.tokens(packed.ids) + self.positions(packed.positions)))
         for layer in self.layers:
             x = layer(x, packed)
-        return self._mean(x, packed).index_select(0, packed.order)
-
-    @staticmethod
-    def _mean(x: Tensor, packed: Packed) -> Tensor:
-        """X [N, D] → the mean of every sentence's tokens [B, D], in packed order."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        parts = torch.split(x, [n * T for n, T in packed.groups])
-        return torch.cat(
-            [
-                part.view(n, T, -1).mean(dim=1)
-                for part, (n, T) in zip(parts, packed.groups, strict=True)
-            ]
-        )
+        means = torch.cat([part.mean(dim=1) for part in packed.views(x)])  # in packed order
+        return means.index_select(0, packed.order)

@@ -1,7 +1,6 @@
 """The two heads that train the encoder.
 
-Shapes: B sentences, T tokens of a sentence, N packed tokens, D width, V vocabulary, G language
-width, E projection width.
+Shapes: B sentences, D width, V vocabulary, G language width, E projection width.
 """
 
 from __future__ import annotations

@@ -7,12 +7,18 @@ of equal length, which are contiguous because sentences are sorted by length: a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -43,72 +49,55 @@ class Packed:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
         """The same sentences on `device`."""
-        return Packed(
-            self.ids.to(device, non_blocking=non_blocking),
-            self.positions.to(device, non_blocking=non_blocking),
-            self.groups,
-            self.order.to(device, non_blocking=non_blocking),
-        )
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def views(self, rows: Tensor) -> list[Tensor]:
+        """Rows [N, ·] of the tokens as a view [n, T, ·] of every group."""
+        parts = torch.split(rows, [n * T for n, T in self.groups])
+        return [part.view(n, T, -1) for part, (n, T) in zip(parts, self.groups, strict=True)]
 
     def split(self, tokens: int) -> list[Packed]:
         """The packed sentences in order, in slices of at most `tokens` tokens or one sentence."""
-        slices = []
-        first = room = 0
-        groups: list[tuple[int, int]] = []
-
-        def close() -> None:
-            nonlocal first, groups
-            size = sum(n * T for n, T in groups)
-            order = torch.arange(sum(n for n, _ in groups), device=self.order.device)
-            part = slice(first, first + size)
-            slices.append(Packed(self.ids[part], self.positions[part], tuple(groups), order))
-            first, groups = first + size, []
-
-        for n, T in self.groups:
-            while n:
-                if groups and room < T:
-                    close()
-                if not groups:
-                    room = max(tokens, T)
-                taken = min(n, room // T)
-                groups.append((taken, T))
-                room -= taken * T
-                n -= taken
-        if groups:
-            close()
+        parts: list[list[int]] = []  # lengths of the sentences of each
+        room = 0
+        for length in (T for n, T in self.groups for _ in range(n)):
+            if not parts or room < length:
+                parts.append([])
+                room = tokens
+            parts[-1].append(length)
+            room -= length
+        slices, first = [], 0
+        for part in parts:
+            ids, positions = (t[first : first + sum(part)] for t in (self.ids, self.positions))
+            groups = tuple((len(list(run)), T) for T, run in itertools.groupby(part))
+            order = torch.arange(len(part), device=self.order.device)
+            slices.append(Packed(ids, positions, groups, order))
+            first += sum(part)
         return slices
 
-    def pin_memory(self) -> Packed:
-        """The same sentences in page-locked memory, from where a GPU copies asynchronously."""
-        return Packed(
-            self.ids.pin_memory(), self.positions.pin_memory(), self.groups, self.order.pin_memory()
-        )
+
+def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
+    """A dataclass whose tensors are changed, those of the dataclasses in it too."""
+    changed: Any = value
+    if isinstance(value, Tensor):
+        changed = change(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = {part.name: getattr(value, part.name) for part in fields(value)}
+        changed = replace(value, **{k: map_tensors(v, change) for k, v in parts.items()})
+    return cast(Value, changed)
 
 
-def length_groups(sorted_lengths: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """Runs of equal values as (count, value)."""
-    values, counts = np.unique(sorted_lengths, return_counts=True)
-    return tuple(zip(counts.tolist(), values.tolist(), strict=True))
-
-
-def positions_of(sorted_lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def positions_of(sorted_lengths: Ints) -> Ints:
     """1, 2, …, T for every sentence, concatenated."""
     starts = np.cumsum(sorted_lengths) - sorted_lengths
     total = int(sorted_lengths.sum())
     return np.arange(1, total + 1, dtype=np.int64) - np.repeat(starts, sorted_lengths)
 
 
-def pack(
-    ids: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-) -> Packed:
+def pack(ids: Ints, starts: Ints, lengths: Ints) -> Packed:
     """Copy B sentences out of a flat array, sorted by length.
 
-    Args:
-        ids: int64 [N].
-        starts: int64 [B].
-        lengths: int64 [B]; sentence i is ``ids[starts[i]:starts[i] + lengths[i]]``, not empty.
+    Sentence i is ``ids[starts[i]:starts[i] + lengths[i]]``, not empty.
     """
     by_length = np.argsort(lengths, kind="stable")
     sorted_lengths = lengths[by_length]
@@ -117,25 +106,14 @@ def pack(
     return assemble(ids[gather], positions, sorted_lengths, by_length)
 
 
-def assemble(
-    ids: npt.NDArray[np.int64],
-    positions: npt.NDArray[np.int64],
-    sorted_lengths: npt.NDArray[np.int64],
-    by_length: npt.NDArray[np.int64],
-) -> Packed:
-    """The tensors of sentences that lie in order of length already.
+def assemble(ids: Ints, positions: Ints, sorted_lengths: Ints, by_length: Ints) -> Packed:
+    """The tensors of N tokens of B sentences that lie in order of length already.
 
-    Args:
-        ids: int64 [N].
-        positions: int64 [N], of `positions_of`.
-        sorted_lengths: int64 [B], ascending.
-        by_length: int64 [B]; packed sentence j is the caller's sentence ``by_length[j]``.
+    Packed sentence j is the caller's sentence ``by_length[j]``.
     """
     order = np.empty_like(by_length)
     order[by_length] = np.arange(len(by_length))
-    return Packed(
-        torch.from_numpy(ids),
-        torch.from_numpy(positions),
-        length_groups(sorted_lengths),
-        torch.from_numpy(order),
-    )
+    values, counts = np.unique(sorted_lengths, return_counts=True)
+    groups = tuple(zip(counts.tolist(), values.tolist(), strict=True))
+    tensors = [torch.from_numpy(array) for array in (ids, positions, order)]
+    return Packed(tensors[0], tensors[1], groups, tensors[2])

@@ -14,18 +14,18 @@ from ems_fast.corpus.binary import MANIFEST
 from ems_fast.distributed.ranks import RANK_TIMEOUT_MINUTES, Ranks, process_group
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.evaluation import EvalSet, read_eval_sets
 from ems_fast.model.config import DEFAULT_MODEL, ModelConfig, preset, preset_name
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.card import write_model_card
 from ems_fast.runs.folder import RunFolder, model_section
-from ems_fast.training.batches import require_enough_pairs
+from ems_fast.training.batches.config import gives_size
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.recommended import recommended_options, recommended_tokenizer
 from ems_fast.training.trainer import Trainer
-from ems_fast.training.validation import Validator
+from ems_fast.training.validation import held_out_sets
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,9 @@ def train(
                 )
             plan = _resume(folder, ranks, options)
         else:
-            base = preset(model) if isinstance(model, str) else model
             _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
             plan = _begin(
-                corpora, folder, base, ranks, options, prepare_options or {},
+                corpora, folder, model, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
         return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
@@ -133,7 +132,7 @@ class _Plan:
 def _begin(
     corpora: Any,
     folder: RunFolder,
-    base: ModelConfig,
+    model: str | ModelConfig,
     ranks: Ranks,
     options: dict[str, Any],
     prepare_options: dict[str, Any],
@@ -142,35 +141,35 @@ def _begin(
     progress: bool,
 ) -> _Plan:
     """Prepare the text where that is not done, and fit the model's sizes to it."""
+    base = preset(model) if isinstance(model, str) else model
     chosen = split_options(options, split_options(recommended_options(base)))
     chosen.objective.check_model(base)
     if ranks.main:
-        folder.require_new(
-            keep_corpus=restarted or _is_corpus(corpora, folder.corpus), interrupted=restarted
-        )
+        given = Path(corpora).resolve() if isinstance(corpora, str | Path) else None
+        ours = given == folder.corpus.resolve()
+        folder.require_new(keep_corpus=restarted or ours, interrupted=restarted)
     if restarted and (folder.corpus / MANIFEST).is_file():
         corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
     else:
         corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options)
-    model = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
-    if model.max_tokens < corpus.max_tokens:
+    sized = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+    if sized.max_tokens < corpus.max_tokens:
         raise InputError(
-            f"model: reads {model.max_tokens} tokens, but the corpus has sentences of up "
-            f"to {corpus.max_tokens}; prepare it with max_tokens={model.max_tokens}"
+            f"model: reads {sized.max_tokens} tokens, but the corpus has sentences of up "
+            f"to {corpus.max_tokens}; prepare it with max_tokens={sized.max_tokens}"
         )
-    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+    if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
-    return _Plan(corpus, model, chosen, resumed=False)
+    return _Plan(corpus, sized, chosen, resumed=False)
 
 
 def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     """The run's own corpus, model and options, some of them replaced."""
     document = folder.read_config()
     chosen = split_options(options, TrainOptions.from_sections(document))
-    if options.get("batch_pairs") is None and options.get("batch_tokens") is None:
+    if not gives_size(options):
         before = document["data"].get("ranks", ranks.world)
         chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
-    # A corpus inside the run's folder is named from there: the folder can be moved.
     corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
     return _Plan(corpus, folder.read_model_config(), chosen, resumed=True)
 
@@ -179,25 +178,25 @@ def _run(
     plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
-    require_enough_pairs(corpus, chosen.batches, ranks)
+    chosen.batches.require_enough_pairs(corpus, ranks.world)
     torch.manual_seed(chosen.batches.seed)
     ems = EMSModel(plan.model).to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
-    trainer = Trainer(
-        folder, corpus, ems, chosen, ranks,
-        Validator(corpus, sets, chosen.reporting.evaluation_pairs), console,
-    )  # fmt: skip
+    sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console)
     if plan.resumed:
         trainer.restore()
     if ranks.main:
+        place, home = corpus.path.resolve(), folder.path.resolve()
         folder.write_tokenizer(corpus.tokenizer.model)
         folder.write_config(
             {
                 "model": model_section(plan.model),
                 **chosen.sections(),
                 "data": {
-                    "corpus": _corpus_name(corpus, folder),
+                    # One inside the run's folder is named from there: the folder can be moved.
+                    "corpus": str(place.relative_to(home) if home in place.parents else place),
                     "pairs": corpus.num_pairs,
                     "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
                     "ranks": ranks.world,
@@ -205,7 +204,7 @@ def _run(
                 },
             }
         )
-    console.say(_summary(plan.model, ems, corpus, trainer, ranks))
+    console.say(_summary(trainer))
     state = trainer.run()
     if ranks.main:
         write_model_card(folder)
@@ -215,7 +214,7 @@ def _run(
         "pairs": state.pairs,
         "minutes": state.seconds / 60,
         "best": state.best,
-        "accuracy": trainer.validator.last.averages(),
+        "accuracy": trainer.scores.averages,
     }
     return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
 
@@ -224,8 +223,7 @@ def _goes_on(resume: bool | Literal["auto"], folder: RunFolder, ranks: Ranks) ->
     """Whether there is a run to continue; all ranks answer alike, before any writes one."""
     if resume == "auto":
         return bool(ranks.agree([float(folder.config.exists())])[0])
-    if not isinstance(resume, bool):
-        raise InputError(f"resume: got {resume!r}, expected True, False or 'auto'")
+    check(isinstance(resume, bool), "resume", resume, "True, False or 'auto'")
     return resume
 
 
@@ -266,19 +264,9 @@ def _corpus(
     return BinaryCorpus.open(folder.corpus)
 
 
-def _is_corpus(corpora: Any, path: Path) -> bool:
-    return isinstance(corpora, str | Path) and Path(corpora).resolve() == path.resolve()
-
-
-def _corpus_name(corpus: BinaryCorpus, folder: RunFolder) -> str:
-    path, inside = corpus.path.resolve(), folder.path.resolve()
-    return str(path.relative_to(inside) if path.is_relative_to(inside) else path)
-
-
-def _summary(
-    config: ModelConfig, model: EMSModel, corpus: BinaryCorpus, trainer: Trainer, ranks: Ranks
-) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
+def _summary(trainer: Trainer) -> str:
+    config, corpus, ranks = trainer.model.config, trainer.corpus, trainer.ranks
+    parameters = sum(p.numel() for p in trainer.model.parameters())
     precision = "bf16" if trainer.autocast_dtype else "fp32"
     impl = trainer.options.objective.impl_for(ranks.device)
     return (

@@ -20,11 +20,7 @@ from ems_fast.training.batches.batch import Batch
 def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> None:
     """Write `batch` to ``path`` (safetensors) and its sentences to the ``.txt`` beside it.
 
-    Args:
-        path: ending in ``.safetensors``.
-        batch: on any device.
-        corpus: gives the names of the languages and the tokenizer that decodes the sentences.
-        note: the first line of the text.
+    `corpus` names the languages and decodes the sentences; `note` is the first line of the text.
     """
     sentences, targets = batch.sentences, batch.targets
     tensors = {

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.errors import InputError, TrainingError
+from ems_fast.errors import TrainingError, check
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batch_file import save_batch
 from ems_fast.training.batches.batch import Batch
@@ -32,22 +32,16 @@ class NonfiniteConfig:
     """What to do with steps whose loss or gradient is NaN or infinite.
 
     Attributes:
-        on_nan: ``stop`` the run, or ``skip`` the step. The batch is saved for inspection.
+        on_nan: after a NaN or infinite loss, ``stop`` the run or ``skip`` the step. The batch is
+            saved for inspection.
         max_nan_steps: so many skipped steps in a row stop the run, too.
     """
 
-    on_nan: OnNan = field(
-        default="stop", metadata={"help": "stop or skip: what a NaN or infinite loss leads to"}
-    )
-    max_nan_steps: int = field(
-        default=5, metadata={"help": "skipped steps in a row that stop the run"}
-    )
+    on_nan: OnNan = "stop"
+    max_nan_steps: int = 5
 
     def __post_init__(self) -> None:
-        if self.on_nan not in ("stop", "skip"):
-            raise InputError(f"on_nan: got {self.on_nan!r}, expected one of 'stop', 'skip'")
-        if self.max_nan_steps < 1:
-            raise InputError(f"max_nan_steps: got {self.max_nan_steps}, expected at least 1")
+        check(self.max_nan_steps >= 1, "max_nan_steps", self.max_nan_steps, "at least 1")
 
 
 @dataclass
@@ -64,15 +58,7 @@ class Skipped:
 
 
 class NonfiniteGuard:
-    """Flags bad steps on the device, and saves, counts or reports them on the host.
-
-    Args:
-        folder: where batches are saved, under ``bad_batches/``.
-        corpus: decodes them.
-        config: what to do.
-        ranks: the processes that decide together.
-        say: tells the user.
-    """
+    """Flags bad steps on the device, and saves, counts or reports them on the host."""
 
     def __init__(
         self,
@@ -85,7 +71,7 @@ class NonfiniteGuard:
         self.skipped = Skipped()
         self._folder, self._corpus, self._config = folder, corpus, config
         self._ranks, self._say = ranks, say
-        self._pending: _Step | None = None
+        self._pending: tuple[torch.cuda.Event, int, Batch, Tensor] | None = None
 
     def flag(self, total: Tensor, norm: Tensor) -> Tensor:
         """Float32 scalar on the device: 1 if the step is bad on any rank, else 0."""
@@ -95,23 +81,19 @@ class NonfiniteGuard:
     def watch(self, step: int, batch: Batch, losses: Tensor) -> None:
         """Look at a step now or, on a GPU, when the next one is watched.
 
-        Args:
-            step: its number.
-            batch: what it was given.
-            losses: (total, xtr, contrastive, gradient norm, flag) [5].
+        Losses are (total, xtr, contrastive, gradient norm, flag) [5].
 
         Raises:
             TrainingError: it was bad and the run is to stop.
         """
         if losses.device.type == "cpu":
-            self._look(_Step(step, batch, losses, None))
+            self._look(step, batch, losses)
             return
         copied = losses.to("cpu", non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        before, self._pending = self._pending, _Step(step, batch, copied, event)
-        if before is not None:
-            self._look(before)
+        self.settle()
+        self._pending = event, step, batch, copied
 
     def settle(self) -> None:
         """Look at what is still pending, before anything of the run is written.
@@ -121,28 +103,31 @@ class NonfiniteGuard:
         """
         pending, self._pending = self._pending, None
         if pending is not None:
-            self._look(pending)
+            event, step, batch, losses = pending
+            event.synchronize()
+            self._look(step, batch, losses)
 
-    def _look(self, seen: _Step) -> None:
-        if seen.ready is not None:
-            seen.ready.synchronize()
-        total, _, _, norm, bad = seen.losses.tolist()
+    def _look(self, step: int, batch: Batch, losses: Tensor) -> None:
+        total, _, _, norm, bad = losses.tolist()
         if not bad:
             self.skipped.in_a_row = 0
             return
         self.skipped.total += 1
         self.skipped.in_a_row += 1
-        what = f"the loss became {total} and the gradient's norm {norm} by step {seen.step}"
+        what = f"the loss became {total} and the gradient's norm {norm} by step {step}"
         stopping = self._config.on_nan == "stop"
         too_many = self.skipped.in_a_row >= self._config.max_nan_steps
         saved = ""
         if stopping or too_many or self.skipped.total <= MAX_SAVED:
-            name = f"step{seen.step}-rank{self._ranks.rank}.safetensors"
+            name = f"step{step}-rank{self._ranks.rank}.safetensors"
             path = self._folder.bad_batches / name
-            save_batch(path, seen.batch, self._corpus, what)
+            save_batch(path, batch, self._corpus, what)
             saved = f"; its batch is in {path}, as text in {path.with_suffix('.txt').name}"
         if not stopping:
-            self._log(seen.step, total, norm)
+            if self._ranks.main:
+                # JSON has no NaN.
+                values = {"loss": str(total), "gradient_norm": str(norm)}
+                self._folder.log("skipped", step=step, total=self.skipped.total, **values)
             self._say(f"Skipped: {what}{saved}")
         if stopping or too_many:
             row = "" if stopping else f", bad step {self.skipped.in_a_row} in a row"
@@ -156,20 +141,6 @@ class NonfiniteGuard:
                 "with a lower learning_rate or precision='fp32'"
                 + (", or with on_nan='skip'" if stopping else "")
             )
-
-    def _log(self, step: int, total: float, norm: float) -> None:
-        if self._ranks.main:
-            # JSON has no NaN.
-            values: dict[str, Any] = {"loss": str(total), "gradient_norm": str(norm)}
-            self._folder.log("skipped", step=step, total=self.skipped.total, **values)
-
-
-@dataclass(frozen=True)
-class _Step:
-    step: int
-    batch: Batch
-    losses: Tensor
-    ready: torch.cuda.Event | None
 
 
 def require_finite_weights(model: torch.nn.Module, step: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ems_fast.distributed.ranks import gather_rows
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import Packed
@@ -31,40 +31,26 @@ class ObjectiveConfig:
             of each other.
         slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
             backward, so that memory bounds a slice and not the batch: the same gradients for about
-            a third more time. None encodes the batch at once.
-        impl: ``fused``, ``reference`` or ``compiled``, for both; None takes ``fused`` on devices
-            that have kernels and ``reference`` on others.
+            a third more time. By default the batch is encoded at once.
+        impl: ``fused``, ``reference`` or ``compiled``, for both; by default ``fused`` on
+            devices that have kernels and ``reference`` on others.
     """
 
-    xtr_weight: float = field(default=1.0, metadata={"help": "weight of the XTR loss"})
-    contrastive_weight: float = field(
-        default=2.0, metadata={"help": "weight of the contrastive loss"}
-    )
-    temperature: float = field(
-        default=0.1, metadata={"help": "temperature of the contrastive loss"}
-    )
-    mask_duplicates: bool = field(
-        default=True, metadata={"help": "equal sentences of a batch are not negatives"}
-    )
-    slice_tokens: int | None = field(
-        default=None,
-        metadata={"help": "encode at most so many tokens at a time, twice: for huge batches"},
-    )
-    impl: Impl | None = field(
-        default=None,
-        metadata={"help": "fused, reference or compiled; default: fused where there are kernels"},
-    )
+    xtr_weight: float = 1.0
+    contrastive_weight: float = 2.0
+    temperature: float = 0.1
+    mask_duplicates: bool = True
+    slice_tokens: int | None = None
+    impl: Impl | None = None
 
     def __post_init__(self) -> None:
         for name in ("xtr_weight", "contrastive_weight"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if not self.xtr_weight + self.contrastive_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
-        if self.slice_tokens is not None and self.slice_tokens < 1:
-            raise InputError(f"slice_tokens: got {self.slice_tokens}, expected 1 or more, or None")
-        if not self.temperature > 0:
-            raise InputError(f"temperature: got {self.temperature}, expected more than 0")
+        slices = self.slice_tokens
+        check(slices is None or slices >= 1, "slice_tokens", slices, "1 or more, or None")
+        check(self.temperature > 0, "temperature", self.temperature, "more than 0")
 
     def check_model(self, model: ModelConfig) -> None:
         """Raise `InputError` unless `model` has what these objectives train."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
 
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.ops.native import has_fast_bfloat16
 from ems_fast.training.adagrad import RowwiseAdagrad
-from ems_fast.training.batches import BatchConfig
+from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
 from ems_fast.training.schedule import Limits
@@ -28,41 +30,27 @@ class OptimizerConfig:
     Attributes:
         optimizer: ``adamw``, ``adam-amsgrad`` as in the paper, or ``rowwise-adagrad``, for token
             tables: see `RowwiseAdagrad`.
-        learning_rate: the schedule's peak.
-        weight_decay: decoupled, or added to the gradient for ``adam-amsgrad``.
-        warmup_steps: length of the linear warm-up; None takes `warmup_fraction` of the run.
+        learning_rate: the peak of its schedule.
+        weight_decay: its share; decoupled, or added to the gradient for ``adam-amsgrad``.
+        warmup_steps: length of the linear warm-up; by default `warmup_fraction` of the run.
         warmup_fraction: length of the warm-up as a share of the run.
         max_gradient_norm: gradients are scaled down to this norm; 0 leaves them alone.
         precision: ``bf16`` computes matrix products in bfloat16 (weights stay float32); ``auto``
             does so where the device has instructions for it.
     """
 
-    optimizer: Optimizer = field(
-        default="adamw", metadata={"help": "how weights follow the gradient"}
-    )
-    learning_rate: float = field(default=1e-3, metadata={"help": "peak learning rate"})
-    weight_decay: float = field(default=0.01, metadata={"help": "weight decay"})
-    warmup_steps: int | None = field(
-        default=None, metadata={"help": "warm-up steps; default: a share of the run"}
-    )
-    warmup_fraction: float = field(default=0.05, metadata={"help": "warm-up as a share of the run"})
-    max_gradient_norm: float = field(
-        default=1.0, metadata={"help": "gradient norm is clipped to this; 0 does not clip"}
-    )
-    precision: Precision = field(default="auto", metadata={"help": "auto, fp32 or bf16"})
+    optimizer: Optimizer = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int | None = None
+    warmup_fraction: float = 0.05
+    max_gradient_norm: float = 1.0
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimizer", Optimizer), ("precision", Precision)):
-            value = getattr(self, name)
-            if value not in get_args(choices):
-                expected = ", ".join(map(repr, get_args(choices)))
-                raise InputError(f"{name}: got {value!r}, expected one of {expected}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: got {self.learning_rate}, expected more than 0")
-        if not 0 <= self.warmup_fraction < 1:
-            raise InputError(
-                f"warmup_fraction: got {self.warmup_fraction}, expected between 0 and 1"
-            )
+        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        share = self.warmup_fraction
+        check(0 <= share < 1, "warmup_fraction", share, "between 0 and 1")
 
     def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """The optimiser over all of the model's parameters."""
@@ -100,21 +88,16 @@ class ReportingConfig:
         log_steps: steps between lines of ``metrics.jsonl``.
     """
 
-    evaluations: int = field(default=5, metadata={"help": "evaluations during the run"})
-    evaluation_pairs: int = field(
-        default=200, metadata={"help": "held-out pairs of each language pair to score"}
-    )
-    checkpoint_minutes: float = field(default=5.0, metadata={"help": "minutes between checkpoints"})
-    log_steps: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl"})
+    evaluations: int = 5
+    evaluation_pairs: int = 200
+    checkpoint_minutes: float = 5.0
+    log_steps: int = 20
 
     def __post_init__(self) -> None:
-        if not self.checkpoint_minutes >= 0:
-            raise InputError(
-                f"checkpoint_minutes: got {self.checkpoint_minutes}, expected at least 0"
-            )
-        for name in ("evaluations", "log_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        minutes = self.checkpoint_minutes
+        check(minutes >= 0, "checkpoint_minutes", minutes, "at least 0")
+        check(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
+        check(self.log_steps >= 1, "log_steps", self.log_steps, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -130,45 +113,57 @@ class TrainOptions:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """As sections of ``config.toml``."""
-        return {group.name: asdict(getattr(self, group.name)) for group in fields(self)}
+        return asdict(self)
 
     @classmethod
     def from_sections(cls, document: Mapping[str, Any]) -> TrainOptions:
-        """What `sections` wrote.
+        """What `sections` wrote; an option that is None or missing has its default.
 
         Raises:
-            InputError: an option that this version does not have.
+            InputError: an option that this version does not have, or a bad value.
         """
+        known = option_fields()
         groups = {}
-        for name, group in option_groups().items():
-            section = document.get(name, {})
+        for name, group in get_type_hints(cls).items():
+            section = {k: v for k, v in document.get(name, {}).items() if v is not None}
             unknown = set(section) - {option.name for option in fields(group)}
             if unknown:
                 raise InputError(
                     f"config.toml: [{name}] has {', '.join(sorted(unknown))}, which this version "
                     "does not know; continue the run with the version that began it"
                 )
-            groups[name] = group(**section)
+            groups[name] = group(**{k: _checked(k, v, known[k].kind) for k, v in section.items()})
         return cls(**groups)
 
 
-def option_groups() -> dict[str, type]:
-    """The groups of options by name."""
-    hints = get_type_hints(TrainOptions)
-    return {group.name: hints[group.name] for group in fields(TrainOptions)}
+class Option(NamedTuple):
+    """What is known of an option: its group, type (that without None), default and meaning."""
+
+    group: str
+    kind: Any
+    default: Any
+    meaning: str
 
 
-def option_fields() -> dict[str, tuple[str, Field[Any], type]]:
-    """Every option: its group, its dataclass field and the type of its value without None."""
+def option_fields() -> dict[str, Option]:
+    """Every option by name, as the fields and docstrings of the groups tell."""
     found = {}
-    for group, cls in option_groups().items():
+    for group, cls in get_type_hints(TrainOptions).items():
         hints = get_type_hints(cls)
+        meanings = described(cls, "Attributes")
         for option in fields(cls):
-            hint = hints[option.name]
-            plain = [t for t in get_args(hint) if t is not type(None)]
-            is_optional = get_origin(hint) is not Literal and type(None) in get_args(hint)
-            found[option.name] = (group, option, plain[0] if is_optional else hint)
+            kinds = get_args(hints[option.name])
+            kind = kinds[0] if type(None) in kinds else hints[option.name]
+            meaning = meanings.get(option.name, "")
+            found[option.name] = Option(group, kind, option.default, meaning)
     return found
+
+
+def described(documented: object, heading: str) -> dict[str, str]:
+    """What a docstring says, under a heading such as ``Args``, of each name; without markup."""
+    section = (inspect.getdoc(documented) or "").partition(f"{heading}:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(words.replace("`", "").split()) for name, words in entries}
 
 
 def split_options(options: Mapping[str, Any], base: TrainOptions | None = None) -> TrainOptions:
@@ -179,30 +174,22 @@ def split_options(options: Mapping[str, Any], base: TrainOptions | None = None) 
     """
     known = option_fields()
     sections = (base or TrainOptions()).sections()
+    if gives_size(options):
+        sections["batches"].update(dict.fromkeys(SIZES))
     for name, value in options.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
             raise InputError(f"{name}: no such training option{hint}")
-        group, option, kind = known[name]
-        sections[group][name] = _checked(name, value, kind, option)
-    # Whichever of these two is given replaces what the base has.
-    for given, other in (("batch_pairs", "batch_tokens"), ("batch_tokens", "batch_pairs")):
-        if options.get(given) is not None and options.get(other) is None:
-            sections["batches"][other] = None
+        sections[known[name].group][name] = value
     return TrainOptions.from_sections(sections)
 
 
-def _checked(name: str, value: Any, kind: Any, option: Field[Any]) -> Any:
-    if value is None:
-        return None if option.default is MISSING else option.default
+def _checked(name: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            expected = ", ".join(map(repr, get_args(kind)))
-            raise InputError(f"{name}: got {value!r}, expected one of {expected}")
+        check_one_of(name, value, get_args(kind))
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise InputError(f"{name}: got {value!r}, expected {kind.__name__}")
-    return value
+    allowed = (int, float) if kind is float else kind
+    fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
+    check(fits, name, value, kind.__name__)
+    return kind(value)

@@ -42,11 +42,12 @@ def write_report(folder: RunFolder) -> None:
         losses = {name: _curve(train, name) for name in ("loss", "xtr", "contrastive")}
         parts += ["<h2>Loss</h2>", chart(losses, "pairs seen")]
     if scores and scores[-1]["accuracy"]:
-        parts += [
-            "<h2>Retrieval accuracy, %</h2>",
-            _scores_chart(scores),
-            _scores_table(scores[-1]),
-        ]
+        accuracies = {
+            name: [(s["step"], 100 * s["accuracy"][name]) for s in scores if name in s["accuracy"]]
+            for name in scores[-1]["accuracy"]
+        }
+        parts += ["<h2>Retrieval accuracy, %</h2>", chart(accuracies, "steps")]
+        parts.append(_scores_table(scores[-1]))
     if train:
         speed = {"pairs per second": _curve(train, "pairs_per_second")}
         parts += ["<h2>Speed</h2>", chart(speed, "pairs seen")]
@@ -119,14 +120,6 @@ def _facts(config: dict[str, Any], train: Sequence[dict[str, Any]]) -> str:
         for name, value in facts.items()
     )
     return f"<table>{rows}</table>"
-
-
-def _scores_chart(scores: Sequence[dict[str, Any]]) -> str:
-    curves: dict[str, Points] = {}
-    for line in scores:
-        for name, value in line["accuracy"].items():
-            curves.setdefault(name, []).append((line["step"], 100 * value))
-    return chart(curves, "steps")
 
 
 def _scores_table(last: dict[str, Any]) -> str:

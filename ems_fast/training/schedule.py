@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ems_fast.errors import InputError
+from ems_fast.errors import check
 
 
 @dataclass(frozen=True)
@@ -13,22 +13,19 @@ class Limits:
     """When a run ends: at the first limit reached. Without any, after ten epochs.
 
     Attributes:
-        max_steps: optimiser steps.
-        max_epochs: passes over as many pairs as the corpus has.
-        max_minutes: minutes of wall-clock time in the training loop, validation included.
+        max_steps: most optimiser steps.
+        max_epochs: most passes over as many pairs as the corpus has.
+        max_minutes: most minutes of wall-clock time in the training loop, validation included.
     """
 
-    max_steps: int | None = field(default=None, metadata={"help": "stop after so many steps"})
-    max_epochs: float | None = field(default=None, metadata={"help": "stop after so many epochs"})
-    max_minutes: float | None = field(
-        default=None, metadata={"help": "stop after so many minutes of training"}
-    )
+    max_steps: int | None = None
+    max_epochs: float | None = None
+    max_minutes: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "max_epochs", "max_minutes"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name}: got {value}, expected more than 0")
+            check(value is None or value > 0, name, value, "more than 0")
 
     def progress(self, step: int, epochs: float, minutes: float) -> float:
         """How far the run has come: 0 at its start, 1 or more at its end."""
@@ -45,14 +42,7 @@ class Limits:
 def learning_rate_factor(
     step: int, progress: float, *, warmup_steps: int | None, warmup_fraction: float
 ) -> float:
-    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1.
-
-    Args:
-        step: steps done before this one.
-        progress: of the run, between 0 and 1.
-        warmup_steps: length of the warm-up in steps; None takes `warmup_fraction` of the run.
-        warmup_fraction: length of the warm-up as a share of the run.
-    """
+    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1, after `step` steps."""
     if warmup_steps is not None:
         warmup = (step + 1) / max(warmup_steps, 1)
     else:

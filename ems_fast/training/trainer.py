@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batches import BatchStream
@@ -29,7 +30,7 @@ from ems_fast.training.objective import Objective
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.report import write_report
 from ems_fast.training.schedule import learning_rate_factor
-from ems_fast.training.validation import Validator
+from ems_fast.training.validation import Scores, score
 
 
 @dataclass
@@ -62,10 +63,7 @@ class Progress:
 
 @dataclass
 class Meter:
-    """Sums since the last line of the log; tensors stay on the device until it is written.
-
-    Of a skipped step, `losses` count nothing but its flag.
-    """
+    """Sums since the last line of the log; tensors stay on the device until it is written."""
 
     steps: int = 0
     pairs: int = 0
@@ -75,7 +73,7 @@ class Meter:
     losses: torch.Tensor | None = None
 
     def add(self, batch: Batch, losses: torch.Tensor, waited: float, world: int) -> None:
-        """Count a step."""
+        """Count a step; of a skipped one, nothing of `losses` but its flag."""
         self.steps += 1
         self.pairs += batch.num_pairs * world
         self.tokens += batch.num_tokens * world
@@ -85,44 +83,36 @@ class Meter:
         self.losses = losses if self.losses is None else self.losses + losses
 
 
+@dataclass(eq=False)
 class Trainer:
-    """Trains one model; `run` returns when a limit is reached or the user interrupts.
+    """Trains one model, on its device.
 
-    Args:
-        folder: where everything is written.
-        corpus: the prepared corpus.
-        model: on its device.
-        options: all of them.
-        ranks: the processes that train together.
-        validator: scores the model on the way.
-        console: shows progress.
+    `scores` are those of the last evaluation, on `eval_sets`; `interrupted` is set if the user
+    stops the run before its end.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        corpus: BinaryCorpus,
-        model: EMSModel,
-        options: TrainOptions,
-        ranks: Ranks,
-        validator: Validator,
-        console: Console,
-    ):
-        self.folder = folder
-        self.corpus = corpus
-        self.model = model
-        self.options = options
-        self.ranks = ranks
-        self.validator = validator
-        self.console = console
+    folder: RunFolder
+    corpus: BinaryCorpus
+    model: EMSModel
+    options: TrainOptions
+    ranks: Ranks
+    eval_sets: Sequence[EvalSet]
+    console: Console
+    scores: Scores = field(default=Scores(), init=False)
+    interrupted: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        model, options, ranks = self.model, self.options, self.ranks
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
         model.encoder.sparse_gradient = (
             options.optimizer.optimizer == "rowwise-adagrad" and ranks.world == 1
         )
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
-        self.progress = Progress()
-        self.guard = NonfiniteGuard(folder, corpus, options.nonfinite, ranks, console.say)
+        self.guard = NonfiniteGuard(
+            self.folder, self.corpus, options.nonfinite, ranks, self.console.say
+        )
+        self.progress = Progress(skipped=self.guard.skipped)
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
@@ -134,7 +124,6 @@ class Trainer:
                     options.objective.xtr_weight and options.objective.contrastive_weight
                 ),
             )
-        self._interrupted = False
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -167,7 +156,6 @@ class Trainer:
     def run(self) -> Progress:
         """Train until a limit is reached or the user interrupts; then save and score."""
         progress, reporting = self.progress, self.options.reporting
-        progress.skipped = self.guard.skipped
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
         done = self._done(0.0)
@@ -180,8 +168,8 @@ class Trainer:
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
         meter = Meter()
         self.model.train()
-        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar() as bar:
-            while done < 1.0 and not self._interrupted:
+        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar():
+            while done < 1.0 and not self.interrupted:
                 asked = time.perf_counter()
                 batch, sampler = next(batches)
                 waited = time.perf_counter() - asked
@@ -198,25 +186,26 @@ class Trainer:
                 done, stop, save = self.ranks.agree(
                     [
                         self._done(earlier + now - begun),
-                        float(self._interrupted),
+                        float(self.interrupted),
                         float(now >= next_checkpoint),
                     ]
                 )
-                self._interrupted = bool(stop)
-                bar.update(done, progress)
-                due = math.floor(done * reporting.evaluations) > progress.evaluations
-                saving = save and not self._interrupted
-                if saving or due or self._interrupted or done >= 1.0:
+                self.interrupted = bool(stop)
+                self.console.update(done, progress)
+                evaluations = math.floor(done * reporting.evaluations)
+                due = evaluations > progress.evaluations
+                saving = save and not self.interrupted
+                if saving or due or self.interrupted or done >= 1.0:
                     self.guard.settle()
                 if due and done < 1.0:
-                    progress.evaluations = math.floor(done * reporting.evaluations)
+                    progress.evaluations = evaluations
                     self._evaluate(done)
                     meter = Meter()
                 if saving:
                     self.save_checkpoint()
                     next_checkpoint = time.perf_counter() + 60 * reporting.checkpoint_minutes
             progress.seconds = earlier + time.perf_counter() - begun
-        if self._interrupted:
+        if self.interrupted:
             self.save_checkpoint()
             self.console.say(f"Interrupted; {self.folder.path} is saved and can be resumed.")
             if progress.best is None:
@@ -225,11 +214,6 @@ class Trainer:
             self._evaluate(done)
             self.save_checkpoint()
         return progress
-
-    @property
-    def interrupted(self) -> bool:
-        """True if the user stopped the run before its end."""
-        return self._interrupted
 
     def _done(self, seconds: float) -> float:
         progress = self.progress
@@ -246,14 +230,13 @@ class Trainer:
         # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
         seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
         torch.manual_seed(seed & (2**63 - 1))
-        factor = learning_rate_factor(
-            self.progress.step,
-            done,
-            warmup_steps=config.warmup_steps,
-            warmup_fraction=config.warmup_fraction,
-        )
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * factor
+            group["lr"] = config.learning_rate * learning_rate_factor(
+                self.progress.step,
+                done,
+                warmup_steps=config.warmup_steps,
+                warmup_fraction=config.warmup_fraction,
+            )
         with torch.autocast(
             self.ranks.device.type,
             dtype=self.autocast_dtype or torch.bfloat16,
@@ -293,7 +276,7 @@ class Trainer:
         }
         if self.ranks.main:
             self.folder.log("train", **values)
-            self.console.metrics("train", values)
+            self.console.metrics(values)
 
     # -- scoring ---------------------------------------------------------------------------------
 
@@ -305,14 +288,14 @@ class Trainer:
             encoder = SentenceEncoder(
                 self.model.encoder, self.corpus.tokenizer, self.model.config, self.ranks.device
             )
-            scores = self.validator.score(encoder)
+            self.scores = scores = score(encoder, self.eval_sets)
             self.model.train()
             best = self.progress.best
             if best is None or scores.criterion >= best:
                 self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())
             values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
-            self.folder.log("evaluation", **values, **scores.to_json())
+            self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
             write_report(self.folder)
             self.console.scores(self.progress, scores)
         self.ranks.barrier()
@@ -325,9 +308,9 @@ class Trainer:
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if self._interrupted:
+            if self.interrupted:
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self.interrupted = True
 
         before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:

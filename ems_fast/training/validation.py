@@ -3,72 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.encoding.encoder import SentenceEncoder
-from ems_fast.evaluation import EvalSet, Evaluation, evaluate
+from ems_fast.evaluation import EvalSet, evaluate
 
 HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One evaluation; None where there is nothing to score on."""
+    """One evaluation; empty where there is nothing to score on.
 
-    evaluation: Evaluation | None
+    Attributes:
+        averages: accuracy of both directions, averaged over the sets of each collection.
+        rows: that of every set, as in ``metrics.jsonl``.
+    """
 
-    def averages(self) -> dict[str, float]:
-        """Accuracy of both directions, averaged over the sets of each collection."""
-        if self.evaluation is None:
-            return {}
-        return {row.name: row.mean for row in self.evaluation.averages()}
+    averages: dict[str, float] = field(default_factory=dict)
+    rows: tuple[dict[str, Any], ...] = ()
 
     @property
     def criterion(self) -> float:
         """What models are compared by: accuracy on held-out pairs, else on the first collection."""
-        averages = self.averages()
-        return averages.get(HELD_OUT, next(iter(averages.values()), 0.0))
+        return self.averages.get(HELD_OUT, next(iter(self.averages.values()), 0.0))
 
     def summary(self) -> str:
         """One line."""
-        found = [f"{name} {100 * value:.1f} %" for name, value in self.averages().items()]
+        found = [f"{name} {100 * value:.1f} %" for name, value in self.averages.items()]
         return ", ".join(found) or "no held-out pairs to score"
 
-    def to_json(self) -> dict[str, Any]:
-        """For ``metrics.jsonl``: averages and every row."""
-        rows = self.evaluation.rows if self.evaluation else ()
-        return {
-            "accuracy": self.averages(),
-            "rows": [
-                {
-                    "set": row.name,
-                    "languages": f"{row.source_lang}-{row.target_lang}",
-                    "accuracy": row.mean,
-                }
-                for row in rows
-            ],
-        }
 
-
-class Validator:
-    """Scores an encoder on held-out pairs of the corpus and on evaluation sets.
-
-    Args:
-        corpus: with its held-out pairs.
-        eval_sets: further sets.
-        valid_pairs: held-out pairs of each language pair that count.
-    """
-
-    def __init__(self, corpus: BinaryCorpus, eval_sets: Sequence[EvalSet], valid_pairs: int):
-        self._sets = [*held_out_sets(corpus, valid_pairs), *eval_sets]
-        self.last = Scores(None)
-
-    def score(self, encoder: SentenceEncoder) -> Scores:
-        """Score `encoder` now."""
-        self.last = Scores(evaluate(encoder, self._sets) if self._sets else None)
-        return self.last
+def score(encoder: SentenceEncoder, sets: Sequence[EvalSet]) -> Scores:
+    """Score `encoder` on `sets`."""
+    if not sets:
+        return Scores()
+    found = evaluate(encoder, sets)
+    rows = (
+        {"set": row.name, "languages": f"{row.source_lang}-{row.target_lang}", "accuracy": row.mean}
+        for row in found.rows
+    )
+    return Scores({row.name: row.mean for row in found.averages()}, tuple(rows))
 
 
 def held_out_sets(corpus: BinaryCorpus, most: int) -> list[EvalSet]:

@@ -12,7 +12,7 @@ from support.synthetic import pairs, write_text
 import ems_fast
 from ems_fast import errors
 from ems_fast.cli import doctor
-from ems_fast.cli.parser import main
+from ems_fast.cli.parser import build_parser, main
 
 
 @pytest.fixture
@@ -36,6 +36,14 @@ def test_prepare_then_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "2 steps, 32 pairs" in capsys.readouterr().out
     assert main(["train", "--output", str(run), "--resume", "--max-steps", "3", "--quiet"]) == 0
     assert "3 steps, 48 pairs" in capsys.readouterr().out
+
+
+def test_every_option_is_explained() -> None:
+    (commands,) = [a.choices for a in build_parser()._actions if a.metavar == "command"]
+    for command in commands.values():
+        for action in command._actions:
+            assert action.help
+            assert not action.help.startswith((" ", "as in"))
 
 
 def test_encode(run: Path, sides: tuple[Path, Path], tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from ems_fast.corpus import BinaryCorpus, prepare
 from ems_fast.training.options import TrainOptions, split_options
+from ems_fast.training.trainer import Trainer
 
 MEANINGS = 60
 
@@ -52,3 +57,16 @@ TINY = {
 
 def tiny_options(**options: object) -> TrainOptions:
     return split_options({"batch_pairs": 16, "precision": "fp32", "log_steps": 1, **options})
+
+
+@contextmanager
+def ending_after(steps: int) -> Iterator[None]:
+    """Runs end after so many steps, on the schedule of their own limits."""
+    done = Trainer._done
+
+    def ended(trainer: Trainer, seconds: float) -> float:
+        return 1.0 if trainer.progress.step == steps else done(trainer, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_done", ended)
+        yield

@@ -55,11 +55,20 @@ def sampler(corpus: BinaryCorpus, config: BatchConfig, **state: object) -> PairS
     return PairSampler(builder.reader, builder.sizes, builder.tokens, batch, config, **state)
 
 
-def test_a_sampler_continues_from_any_state(corpus: BinaryCorpus) -> None:
-    config = BatchConfig(batch_pairs=10, seed=3)
-    drawn = list(itertools.islice(sampler(corpus, config), 250))
+@pytest.mark.parametrize(
+    ("size", "drawn_batches", "states"),
+    [
+        ({"batch_pairs": 10}, 250, (0, 30, 63, 64, 110, 111, 112, 200)),
+        ({"batch_tokens": 2000}, 90, (0, 20, 40, 70)),
+    ],
+)
+def test_a_sampler_continues_from_any_state(
+    corpus: BinaryCorpus, size: dict[str, int], drawn_batches: int, states: tuple[int, ...]
+) -> None:
+    config = BatchConfig(seed=3, **size)
+    drawn = list(itertools.islice(sampler(corpus, config), drawn_batches))
     assert drawn[-1][1]["pool"] >= 2
-    for at in (0, 30, 63, 64, 110, 111, 112, 200):
+    for at in states:
         continued = itertools.islice(sampler(corpus, config, state=drawn[at][1]), 40)
         for (rows, state), (expected, expected_state) in zip(
             continued, drawn[at + 1 :], strict=False
@@ -130,10 +139,11 @@ def test_sentences_of_a_batch_are_about_equally_long(corpus: BinaryCorpus) -> No
     assert padded / tokens < 1.5  # of random batches of this text: about 1.9
 
 
-def test_ranks_share_a_global_batch(corpus: BinaryCorpus) -> None:
-    whole = BatchStream(corpus, BatchConfig(batch_pairs=8), ALONE)
+@pytest.mark.parametrize(("size", "n"), [("batch_pairs", 4), ("batch_tokens", 2000)])
+def test_ranks_share_a_global_batch(corpus: BinaryCorpus, size: str, n: int) -> None:
+    whole = BatchStream(corpus, BatchConfig(**{size: 2 * n}), ALONE)
     parts = [
-        BatchStream(corpus, BatchConfig(batch_pairs=4), Ranks(rank, 2, torch.device("cpu")))
+        BatchStream(corpus, BatchConfig(**{size: n}), Ranks(rank, 2, torch.device("cpu")))
         for rank in (0, 1)
     ]
     for (batch, state), *halves in itertools.islice(zip(whole, *parts, strict=False), 5):
@@ -183,33 +193,6 @@ def test_batches_by_tokens(corpus: BinaryCorpus) -> None:
     assert max(sizes) > 1.5 * min(sizes)
 
 
-def test_a_sampler_of_tokens_continues_from_any_state(corpus: BinaryCorpus) -> None:
-    config = BatchConfig(batch_tokens=2000, seed=3)
-    drawn = list(itertools.islice(sampler(corpus, config), 90))
-    assert drawn[-1][1]["pool"] >= 2
-    for at in (0, 20, 40, 70):
-        continued = itertools.islice(sampler(corpus, config, state=drawn[at][1]), 15)
-        for (rows, state), (expected, expected_state) in zip(
-            continued, drawn[at + 1 :], strict=False
-        ):
-            assert np.array_equal(rows.row, expected.row)
-            assert state == expected_state
-
-
-def test_ranks_share_a_batch_of_tokens(corpus: BinaryCorpus) -> None:
-    whole = BatchStream(corpus, BatchConfig(batch_tokens=4000), ALONE)
-    parts = [
-        BatchStream(corpus, BatchConfig(batch_tokens=2000), Ranks(rank, 2, torch.device("cpu")))
-        for rank in (0, 1)
-    ]
-    for (batch, state), *halves in itertools.islice(zip(whole, *parts, strict=False), 5):
-        ids = torch.stack([half.source_ids for half, _ in halves], dim=1).ravel()
-        assert torch.equal(ids, batch.source_ids)
-        assert all(half_state == state for _, half_state in halves)
-    for stream in (whole, *parts):
-        stream.close()
-
-
 def test_batches_of_another_size_go_on_with_the_next_pool(corpus: BinaryCorpus) -> None:
     """What was seen is not seen again in the same epoch."""
     before = BatchConfig(batch_pairs=4, sampling_exponent=1.0)
@@ -247,7 +230,7 @@ def test_a_state_of_an_earlier_version_continues(corpus: BinaryCorpus) -> None:
 )
 def test_bad_sizes(corpus: BinaryCorpus, options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        BatchStream(corpus, BatchConfig(**options), ALONE)
+        BatchConfig(**options).require_enough_pairs(corpus, world=1)
 
 
 def test_one_size_replaces_the_other() -> None:
@@ -267,7 +250,7 @@ def test_a_batch_larger_than_the_corpus(corpus: BinaryCorpus) -> None:
     with pytest.raises(
         InputError, match=r"batch_pairs: 100000 pairs a step, but the corpus has only"
     ):
-        BatchStream(corpus, BatchConfig(batch_pairs=100_000), ALONE)
+        BatchConfig(batch_pairs=100_000).require_enough_pairs(corpus, world=1)
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.synthetic import TINY, write_text
+from support.synthetic import TINY, ending_after, write_text
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
@@ -19,7 +19,6 @@ from ems_fast.model.config import PRESETS, preset_name
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.clipping import clip_gradients
-from ems_fast.training.trainer import Trainer
 
 TABLE = ModelConfig(layers=0, width=32, projection_width=0, reconstruction=False)
 QUICK = {"batch_pairs": 32, "log_steps": 1, "evaluations": 1}
@@ -146,12 +145,7 @@ def test_the_recommended_options_are_written_and_can_be_replaced(
 def test_resuming_is_exact(corpus: BinaryCorpus, tmp_path: Path, optimizer: str) -> None:
     options = {"optimizer": optimizer, "max_steps": 12}
     fit(corpus, tmp_path / "whole", **options)
-    with pytest.MonkeyPatch.context() as patch:
-        done = Trainer._done
-        patch.setattr(
-            Trainer, "_done",
-            lambda self, seconds: 1.0 if self.progress.step == 6 else done(self, seconds),
-        )  # fmt: skip
+    with ending_after(6):
         fit(corpus, tmp_path / "parts", **options)
     ems_fast.train(None, tmp_path / "parts", resume=True, device="cpu", progress=False)
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")

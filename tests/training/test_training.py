@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.synthetic import TINY, write_text
+from support.synthetic import TINY, ending_after, write_text
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
 from ems_fast.errors import TrainingError
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training import split_options
-from ems_fast.training.trainer import Trainer
 
 MODEL = ModelConfig(**TINY)
 QUICK = {"batch_pairs": 16, "precision": "fp32", "log_steps": 1, "evaluations": 1}
@@ -67,15 +66,8 @@ def test_resuming_is_exact(corpus: BinaryCorpus, tmp_path: Path, optimizer: str)
     model = ModelConfig(**{**TINY, "dropout": 0.1})
     options = {"model": model, "optimizer": optimizer, "warmup_steps": 4}
     fit(corpus, tmp_path / "whole", max_steps=12, **options)
-
-    whole_schedule = {"max_steps": 12, **options}
-    with pytest.MonkeyPatch.context() as patch:
-        done = Trainer._done
-        patch.setattr(
-            Trainer, "_done",
-            lambda self, seconds: 1.0 if self.progress.step == 6 else done(self, seconds),
-        )  # fmt: skip
-        fit(corpus, tmp_path / "parts", **whole_schedule)
+    with ending_after(6):
+        fit(corpus, tmp_path / "parts", max_steps=12, **options)
     assert len(losses(tmp_path / "parts")) == 6
     ems_fast.train(None, tmp_path / "parts", resume=True, device="cpu", progress=False)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")

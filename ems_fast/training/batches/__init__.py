@@ -2,6 +2,6 @@
 
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.config import BatchConfig
-from ems_fast.training.batches.stream import BatchStream, require_enough_pairs
+from ems_fast.training.batches.stream import BatchStream
 
-__all__ = ["Batch", "BatchConfig", "BatchStream", "require_enough_pairs"]
+__all__ = ["Batch", "BatchConfig", "BatchStream"]

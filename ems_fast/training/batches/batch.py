@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ems_fast.model.packing import Packed
+from ems_fast.model.packing import Packed, map_tensors
 from ems_fast.ops import BagOfWords
 
 
@@ -41,26 +41,8 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The same pairs in page-locked memory, from where a GPU copies asynchronously."""
-        return Batch(
-            self.sentences.pin_memory(),
-            BagOfWords(
-                self.targets.indptr.pin_memory(),
-                self.targets.indices.pin_memory(),
-                self.targets.weights.pin_memory(),
-            ),
-            self.target_languages.pin_memory(),
-            self.source_ids.pin_memory(),
-            self.target_ids.pin_memory(),
-        )
+        return map_tensors(self, Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
         """The same pairs on `device`; from pinned memory the copies are asynchronous."""
-        if device.type == "cpu":
-            return self
-        return Batch(
-            self.sentences.to(device, non_blocking=True),
-            self.targets.to(device, non_blocking=True),
-            self.target_languages.to(device, non_blocking=True),
-            self.source_ids.to(device, non_blocking=True),
-            self.target_ids.to(device, non_blocking=True),
-        )
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))

@@ -18,10 +18,7 @@ from ems_fast.training.batches.sampler import Rows
 class BatchBuilder:
     """Turns rows into a `Batch`; nothing in it runs per sentence in Python.
 
-    Args:
-        corpus: where the rows are.
-        weighting: of the bags of words; None for batches whose bags are empty, which no objective
-            reads.
+    Without a `weighting` the bags of words are empty, for objectives that do not read them.
     """
 
     def __init__(self, corpus: BinaryCorpus, weighting: Weighting | None):
@@ -50,13 +47,12 @@ class BatchBuilder:
         self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
         sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
 
-        targets = self._targets(shard, row, by_pair)
         hashes = np.empty((2, B), dtype=np.int64)
         self.reader.hashes(rows.shard, rows.row, hashes)
         languages = self._languages[rows.shard]  # (B, 2)
         return Batch(
             sentences,
-            targets,
+            self._targets(shard, row, by_pair),
             torch.from_numpy(np.concatenate([languages[:, 1], languages[:, 0]])),
             torch.from_numpy(hashes[0]),
             torch.from_numpy(hashes[1]),

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.errors import InputError
+from ems_fast.corpus import BinaryCorpus
+from ems_fast.errors import InputError, check
 from ems_fast.ops.bag_of_words import Weighting
 
 # Batches sorted by length together, at most: enough that lengths within a batch differ little, few
 # enough that a pool is drawn in milliseconds.
 POOL_BATCHES = 64
-
-
 DEFAULT_PAIRS = 256
-
-
 # Batches of a token budget have a multiple of so many pairs, that 1, 2, 4 or 8 ranks share alike.
 PAIRS_MULTIPLE = 8
+# The two ways to give the size of a batch.
+SIZES = ("batch_pairs", "batch_tokens")
+
+
+def gives_size(options: Mapping[str, Any]) -> bool:
+    """Whether `options` say how large a batch is."""
+    return any(options.get(name) is not None for name in SIZES)
 
 
 @dataclass(frozen=True)
@@ -40,25 +47,12 @@ class BatchConfig:
         seed: of everything that is drawn.
     """
 
-    batch_pairs: int | None = field(
-        default=None,
-        metadata={
-            "help": f"pairs of a step on each rank; default: {DEFAULT_PAIRS} unless batch_tokens"
-        },
-    )
-    batch_tokens: int | None = field(
-        default=None, metadata={"help": "or: most tokens of a step on each rank, both sides"}
-    )
-    sampling_exponent: float = field(
-        default=0.5, metadata={"help": "language pairs are drawn ∝ size^exponent"}
-    )
-    sort_by_length: bool = field(
-        default=True, metadata={"help": "batches of sentences of about one length"}
-    )
-    weighting: Weighting = field(
-        default="count", metadata={"help": "bags of words: count, distinct or released"}
-    )
-    seed: int = field(default=0, metadata={"help": "seed of sampling, initialisation and dropout"})
+    batch_pairs: int | None = None
+    batch_tokens: int | None = None
+    sampling_exponent: float = 0.5
+    sort_by_length: bool = True
+    weighting: Weighting = "count"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_pairs is not None and self.batch_tokens is not None:
@@ -68,14 +62,11 @@ class BatchConfig:
             )
         if self.batch_pairs is None and self.batch_tokens is None:
             object.__setattr__(self, "batch_pairs", DEFAULT_PAIRS)  # the dataclass is frozen
-        for name in ("batch_pairs", "batch_tokens"):
+        for name in SIZES:
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}: got {value}, expected at least 1")
-        if not 0.0 <= self.sampling_exponent <= 1.0:
-            raise InputError(
-                f"sampling_exponent: got {self.sampling_exponent}, expected between 0 and 1"
-            )
+            check(value is None or value >= 1, name, value, "at least 1")
+        exponent = self.sampling_exponent
+        check(0.0 <= exponent <= 1.0, "sampling_exponent", exponent, "between 0 and 1")
 
     def global_batch(self, world: int) -> GlobalBatch:
         """What the batches of `world` ranks hold together."""
@@ -83,6 +74,32 @@ class BatchConfig:
             return GlobalBatch(None, self.batch_tokens * world, math.lcm(PAIRS_MULTIPLE, world))
         assert self.batch_pairs is not None
         return GlobalBatch(self.batch_pairs * world, None, 1)
+
+    def require_enough_pairs(self, corpus: BinaryCorpus, world: int) -> None:
+        """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks.
+
+        With a budget of tokens, that must hold some pairs of the longest sentences.
+        """
+        if corpus.num_pairs < 2:
+            raise InputError(
+                f"corpora: {corpus.num_pairs} pair is left to train on, expected at least 2; a "
+                "sentence is told from others of its batch"
+            )
+        batch = self.global_batch(world)
+        least = batch.pairs or batch.multiple
+        if corpus.num_pairs < least:
+            name, at_least = ("batch_pairs", "") if batch.pairs else ("batch_tokens", " at least")
+            raise InputError(
+                f"{name}: {least} pairs a step{at_least}, but the corpus has only "
+                f"{corpus.num_pairs}; use a smaller batch or more text"
+            )
+        longest = 2 * corpus.max_tokens * batch.multiple
+        if batch.tokens is not None and batch.tokens < longest:
+            raise InputError(
+                f"batch_tokens: got {self.batch_tokens}, expected at least "
+                f"{-(-longest // world)}: a step has a multiple of {batch.multiple} pairs, and "
+                f"a sentence up to {corpus.max_tokens} tokens"
+            )
 
     def for_corpus(self, num_pairs: int, world: int) -> BatchConfig:
         """The same, or batches of an eighth of a small corpus of `num_pairs`."""
@@ -126,11 +143,9 @@ class GlobalBatch:
         return f"{self.pairs:,} pairs" if self.pairs else f"at most {self.tokens:,} tokens"
 
     def pool_pairs(self, num_pairs: int, mean_tokens: float) -> int:
-        """Pairs that are sorted by length together.
+        """Pairs that are sorted by length together; `mean_tokens` is that of a pair.
 
-        Args:
-            num_pairs: of the corpus; a pool has no more, or a pair would be in it twice.
-            mean_tokens: of a pair.
+        No more than the corpus has, or a pair would be among them twice.
         """
         if self.pairs is not None:
             return self.pairs * min(POOL_BATCHES, max(1, num_pairs // self.pairs))
@@ -148,23 +163,16 @@ class GlobalBatch:
         ends = np.cumsum(tokens)[self.multiple - 1 :: self.multiple]
         # The smallest budget that needs no more batches than ours, so that none is a mere rest.
         number = len(_fill(ends, self.tokens))
-        low, high = -(-int(ends[-1]) // number), self.tokens
-        while low < high:
-            middle = (low + high) // 2
-            if len(_fill(ends, middle)) <= number:
-                high = middle
-            else:
-                low = middle + 1
-        bounds = [0, *(self.multiple * unit for unit in _fill(ends, high))]
+        budgets = range(-(-int(ends[-1]) // number), self.tokens + 1)
+        enough = bisect.bisect_left(budgets, True, key=lambda b: len(_fill(ends, b)) <= number)
+        bounds = [0, *(self.multiple * unit for unit in _fill(ends, budgets[enough]))]
         return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 def _fill(ends: npt.NDArray[np.int64], budget: int) -> list[int]:
     """Where batches of whole units end, each as full as `budget` allows, at least one unit.
 
-    Args:
-        ends: int64 [n], the units' costs summed up.
-        budget: most that a batch may cost.
+    The units' costs, summed up, are `ends`.
     """
     found: list[int] = []
     unit, spent = 0, 0

@@ -26,6 +26,11 @@ class Rows(NamedTuple):
     shard: npt.NDArray[np.int32]
     row: npt.NDArray[np.int64]
 
+    def share(self, rank: int, world: int) -> Rows:
+        """Every `world`-th pair from the `rank`-th on."""
+        mine = slice(rank, None, world)
+        return Rows(np.ascontiguousarray(self.shard[mine]), np.ascontiguousarray(self.row[mine]))
+
 
 class PairSampler:
     """An endless stream of global batches of rows; a pure function of seed and state.
@@ -63,9 +68,11 @@ class PairSampler:
         self._pool = state["pool"] if state else 0
         self._batch = state["batch"] if state else 0
         self._consumed = np.array(state["consumed"] if state else [0] * len(sizes), dtype=np.int64)
-        if state and state.get("cuts", self._cut_as()) != self._cut_as():
-            counts = self._counts(self._random(), state["cuts"]["pool_pairs"])
-            self._pool, self._batch, self._consumed = self._pool + 1, 0, self._consumed + counts
+        # What a pool's batches depend on besides the seed.
+        self._cut_as = {**asdict(batch), "pool_pairs": self._pool_pairs}
+        if state and state.get("cuts", self._cut_as) != self._cut_as:
+            self._consumed += self._counts(self._random(), state["cuts"]["pool_pairs"])
+            self._pool, self._batch = self._pool + 1, 0
 
     def __iter__(self) -> Iterator[tuple[Rows, dict[str, Any]]]:
         """Batches, each with the state from which its successor follows."""
@@ -74,20 +81,10 @@ class PairSampler:
             while self._batch < len(batches):
                 batch = batches[self._batch]
                 self._batch += 1
-                yield batch, self._state()
+                place = {"pool": self._pool, "batch": self._batch}
+                consumed_before = self._consumed.tolist()
+                yield batch, {**place, "consumed": consumed_before, "cuts": self._cut_as}
             self._pool, self._batch, self._consumed = self._pool + 1, 0, consumed
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "pool": self._pool,
-            "batch": self._batch,
-            "consumed": self._consumed.tolist(),
-            "cuts": self._cut_as(),
-        }
-
-    def _cut_as(self) -> dict[str, Any]:
-        """What a pool's batches depend on besides the seed."""
-        return {**asdict(self._cuts), "pool_pairs": self._pool_pairs}
 
     def _random(self) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=self._seed, counter=self._pool << 64))

@@ -7,42 +7,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.errors import InputError
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.builder import BatchBuilder
 from ems_fast.training.batches.config import BatchConfig
-from ems_fast.training.batches.sampler import PairSampler, Rows
-
-
-def require_enough_pairs(corpus: BinaryCorpus, config: BatchConfig, ranks: Ranks) -> None:
-    """Raise `InputError` if the corpus has less than two pairs, or than one batch of all ranks.
-
-    With a budget of tokens, that must hold some pairs of the longest sentences.
-    """
-    if corpus.num_pairs < 2:
-        raise InputError(
-            f"corpora: {corpus.num_pairs} pair is left to train on, expected at least 2; a "
-            "sentence is told from others of its batch"
-        )
-    batch = config.global_batch(ranks.world)
-    least = batch.pairs or batch.multiple
-    if corpus.num_pairs < least:
-        name = "batch_pairs" if batch.pairs else "batch_tokens"
-        raise InputError(
-            f"{name}: {least} pairs a step{'' if batch.pairs else ' at least'}, but the corpus has "
-            f"only {corpus.num_pairs}; use a smaller batch or more text"
-        )
-    longest = 2 * corpus.max_tokens * batch.multiple
-    if batch.tokens is not None and batch.tokens < longest:
-        raise InputError(
-            f"batch_tokens: got {config.batch_tokens}, expected at least "
-            f"{-(-longest // ranks.world)}: a step has a multiple of {batch.multiple} pairs, and "
-            f"a sentence up to {corpus.max_tokens} tokens"
-        )
+from ems_fast.training.batches.sampler import PairSampler
 
 
 class BatchStream:
@@ -50,9 +20,6 @@ class BatchStream:
 
     Iterating gives (batch, state); a stream started with that state goes on with the next batch.
     Without `with_targets` the bags of words are empty.
-
-    Raises:
-        InputError: see `require_enough_pairs`.
     """
 
     def __init__(
@@ -64,16 +31,11 @@ class BatchStream:
         *,
         with_targets: bool = True,
     ):
-        require_enough_pairs(corpus, config, ranks)
         self._builder = BatchBuilder(corpus, config.weighting if with_targets else None)
         self._sampler = PairSampler(
-            self._builder.reader,
-            self._builder.sizes,
-            self._builder.tokens,
-            config.global_batch(ranks.world),
-            config,
-            state,
-        )
+            self._builder.reader, self._builder.sizes, self._builder.tokens,
+            config.global_batch(ranks.world), config, state,
+        )  # fmt: skip
         self._ranks = ranks
         self._queue: queue.Queue[tuple[Batch, dict[str, Any]] | BaseException] = queue.Queue(2)
         self._closed = threading.Event()
@@ -95,12 +57,7 @@ class BatchStream:
     def _fill(self) -> None:
         try:
             for rows, state in self._sampler:
-                mine = slice(self._ranks.rank, None, self._ranks.world)
-                batch = self._builder.build(
-                    Rows(
-                        np.ascontiguousarray(rows.shard[mine]), np.ascontiguousarray(rows.row[mine])
-                    )
-                )
+                batch = self._builder.build(rows.share(self._ranks.rank, self._ranks.world))
                 if self._ranks.device.type == "cuda":
                     batch = batch.pin_memory()
                 if not self._put((batch, state)):
