@@ -26,3 +26,9 @@ inline int checked(const char* name, int value, int count) {
                                 ", expected 0 to " + std::to_string(count - 1));
   return value;
 }
+
+// What `run` gives for a zero of the type that a dtype's number stands for: 0 float, 1 double.
+template <typename Run>
+auto with_real(int dtype, Run run) {
+  return checked("dtype", dtype, 2) ? run(0.0) : run(0.0f);
+}

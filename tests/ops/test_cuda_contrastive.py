@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ems_fast import contrastive_loss
 from ems_fast.ops.contrastive import fused as contrastive_fused
+from ems_fast.ops.contrastive import kernels as contrastive_kernels
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 
 pytestmark = pytest.mark.usefixtures("on_shim")
@@ -32,7 +33,7 @@ EDGES = [1, 31, 32, 33, 63, 64, 65, 127, 128, 129]
 def temperature_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the temperature is: on the device its value is unknown."""
     if request.param == "on the device":
-        monkeypatch.setattr(contrastive_fused, "_host_value", lambda temperature: None)
+        monkeypatch.setattr(contrastive_kernels, "_host_value", lambda temperature: None)
 
 
 def use_tiles(monkeypatch: pytest.MonkeyPatch, tile_bytes: int) -> None:

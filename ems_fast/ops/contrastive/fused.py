@@ -8,17 +8,16 @@ and multiply that into the gradients of both sides. A small batch is one tile an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError, InputError
-from ems_fast.ops.contrastive.cpu import CpuKernels
-from ems_fast.ops.contrastive.cuda import CudaKernels
+from ems_fast.ops.contrastive.kernels import ContrastiveKernels
 from ems_fast.ops.gemm import Operand, multiply_transposed
 from ems_fast.ops.native import runs_on_cuda
+from ems_fast.ops.operators import register
 
 # Bytes of a tile, the only buffer that could grow with B · M. Two megabytes stay in the second-
 # level caches of two cores; the matrix products measured 2 % slower with 4 MB.
@@ -29,9 +28,6 @@ KEPT_BYTES = 4 << 20
 # The same two for a GPU, where memory is plenty and a launch costs as much as a megabyte's traffic.
 CUDA_TILE_BYTES = 64 << 20
 CUDA_KEPT_BYTES = 64 << 20
-# With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
-# cosine: no running maximum is needed, and one exponential serves rows and columns.
-BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
 # Running maxima start at a value that no cosine falls below.
 LEAST_COSINE = -2.0
 
@@ -72,28 +68,6 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, start + size)
 
 
-def _host_value(temperature: Tensor) -> float | None:
-    """The temperature, unless reading it would wait for a device."""
-    return temperature.item() if temperature.device.type == "cpu" else None
-
-
-def _kernels(like: Tensor, temperature: Tensor, B: int, M: int) -> CpuKernels | CudaKernels:
-    """The kernels for the device and the dtype of `like`."""
-    on_cuda = runs_on_cuda(like.device)
-    value = _host_value(temperature)
-    if value is None and on_cuda:
-        k = temperature.double().reciprocal()
-        return CudaKernels(like.dtype, B, M, k=k, bounded=False)  # maxima suit any value
-    value = temperature.item() if value is None else value
-    if not 0 < value < float("inf"):
-        raise InputError(f"temperature: got {value}, expected a positive finite number")
-    bounded = 2 / value <= BOUNDED_SPAN[like.dtype]
-    if on_cuda:
-        k = like.new_full((), 1 / value, dtype=torch.float64)
-        return CudaKernels(like.dtype, B, M, k=k, bounded=bounded)
-    return CpuKernels(like.dtype, B, M, k=1 / value, bounded=bounded)
-
-
 def _forward(
     a: Tensor,
     b: Tensor,
@@ -109,42 +83,33 @@ def _forward(
         1; the tile [B, M] if it is kept, otherwise [0, 0].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
-    native = _kernels(a, temperature, B, M)
+    native = ContrastiveKernels(a, temperature, B, M)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
     native.normalise(unit_a, inverse_norm[:B], a)
     native.normalise(unit_b, inverse_norm[B:], b)
 
-    sources = native.group_duplicates(source_ids)
-    targets = native.group_duplicates(target_ids)
+    duplicates = native.group_duplicates(source_ids), native.group_duplicates(target_ids)
     sums = a.new_zeros(B + M, dtype=torch.float64)
     maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a)
     keep = _is_kept(B, M, a)
     buffer = a.new_empty(rows, _stride(columns))
-    workspace = a.new_empty(native.workspace_size(rows, columns))
+    workspace = native.workspace(rows, columns, a)
     for column, last_column in _parts(M, columns):
         columns_of_b = Operand(unit_b[column:last_column].t())
         for row, last_row in _parts(B, rows):
             tile = buffer[: last_row - row, : last_column - column]
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
-            native.accumulate(
-                sums, maximum, loss, tile, workspace, sources, targets, row, column, keep
-            )
+            native.accumulate(sums, maximum, loss, tile, workspace, duplicates, row, column, keep)
     native.finish(loss, sums, maximum)
     kept = buffer[:, :M] if keep else a.new_empty(0, 0)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
-def _fake_forward(
-    a: Tensor,
-    b: Tensor,
-    temperature: Tensor,
-    source_ids: Tensor | None,
-    target_ids: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake_forward(a: Tensor, b: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
     B, M = a.shape[0], b.shape[0]
     keep = _is_kept(B, M, a)
     return (
@@ -179,7 +144,7 @@ def _gradients(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    native = _kernels(unit_a, temperature, B, M)
+    native = ContrastiveKernels(unit_a, temperature, B, M)
     # What autograd kept may come back through hooks, with other strides.
     grad_loss, unit_a, unit_b = grad_loss.contiguous(), unit_a.contiguous(), unit_b.contiguous()
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
@@ -188,8 +153,8 @@ def _gradients(
 
     is_kept = kept.numel() > 0
     # A kept tile has its masked entries out already.
-    sources = None if is_kept else native.group_duplicates(source_ids)
-    targets = None if is_kept else native.group_duplicates(target_ids)
+    ids = (None, None) if is_kept else (source_ids, target_ids)
+    duplicates = native.group_duplicates(ids[0]), native.group_duplicates(ids[1])
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
     if is_kept:
@@ -209,17 +174,9 @@ def _gradients(
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
             native.gradient(
-                tile,
-                kept if is_kept else tile,
-                weight,
-                maximum,
-                grad_loss,
-                sources,
-                targets,
-                row,
-                column,
-                is_kept,
-            )
+                tile, kept if is_kept else tile, weight, maximum, grad_loss, duplicates,
+                row, column, is_kept,
+            )  # fmt: skip
             if operand is not None:
                 operand.multiply(grad_a[row:last_row], tile, add=column > 0)
             if need_b:
@@ -228,27 +185,17 @@ def _gradients(
         grad_b.zero_()  # no tile has written to it
     of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_a:
-        of_temperature = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+        of_temperature = -native.k * native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
     return grad_a, grad_b, of_temperature
 
 
 def _fake_gradients(
-    grad_loss: Tensor,
-    unit_a: Tensor,
-    unit_b: Tensor,
-    inverse_norm: Tensor,
-    sums: Tensor,
-    maximum: Tensor,
-    kept: Tensor,
-    temperature: Tensor,
-    source_ids: Tensor | None,
-    target_ids: Tensor | None,
-    need_a: bool,
-    need_b: bool,
+    _: Tensor, unit_a: Tensor, unit_b: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     E = unit_a.shape[1]
+    need_a, need_b = rest[-2:]
     return (
         unit_a.new_empty(unit_a.shape[0] if need_a else 0, E),
         unit_b.new_empty(unit_b.shape[0] if need_b else 0, E),
@@ -256,10 +203,7 @@ def _fake_gradients(
     )
 
 
-def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
-    raise BackendError(
-        "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
-    )
+contrastive_backward = register("contrastive_backward", _gradients, _fake_gradients)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -276,44 +220,13 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
-        grad_loss,
-        *saved,
-        temperature,
-        source_ids,
-        target_ids,
-        need_a or need_temperature,
-        need_b,
+        grad_loss, *saved, temperature, source_ids, target_ids, need_a or need_temperature, need_b
     )
-    return (
-        grad_a if need_a else None,
-        grad_b if need_b else None,
-        grad_temperature.to(temperature) if need_temperature else None,
-        None,
-        None,
-    )
+    of_temperature = grad_temperature.to(temperature) if need_temperature else None
+    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, None, None)
 
 
-# The same registrations as torch.library.custom_op's, without the wrappers that it puts around an
-# eager call: those cost as much as the kernels of a small batch.
-_LIBRARY: Any = torch.library.Library("ems_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
-
-
-def _register(name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
-    _LIBRARY.impl(name, function, "CPU")
-    _LIBRARY.impl(name, function, "CUDA")
-    torch.library.register_fake(f"ems_fast::{name}", fake, lib=_LIBRARY)
-    return getattr(torch.ops.ems_fast, name).default
-
-
-contrastive_forward = _register("contrastive", _forward, _fake_forward)
-contrastive_backward = _register("contrastive_backward", _gradients, _fake_gradients)
-torch.library.register_autograd(
-    "ems_fast::contrastive", _backward, setup_context=_setup_context, lib=_LIBRARY
-)
-torch.library.register_autograd(
-    "ems_fast::contrastive_backward", _no_second_derivative, lib=_LIBRARY
-)
+contrastive_forward = register("contrastive", _forward, _fake_forward, _backward, _setup_context)
 
 
 def contrastive_loss_fused(
