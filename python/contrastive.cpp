@@ -15,7 +15,7 @@ using Size = std::int64_t;
 
 // int32 [3, M] as group_duplicates filled it, or 0.
 ems::DuplicateGroups groups_at(Address address, Size M) {
-  if (!address) return {};
+  if (!address.value) return {};
   const int32_t* order = at<const int32_t>(address);
   return {order, order + M, order + 2 * M};
 }

@@ -108,46 +108,41 @@ ems::cuda::Dtype dtype_of(int dtype) {
 }
 
 void bind_xtr(py::module_& m) {
-  const auto release = py::call_guard<py::gil_scoped_release>();
-  m.def("xtr_softmax_workspace_size", &ems::cuda::softmax_workspace_size);
-  m.def("xtr_softmax",
-        [](Address z, Address shift, Address total, Address rescale, Address workspace,
-           int dtype, Size n, Size B, int device, Address stream) {
-          ems::cuda::softmax(at<void>(z), at<void>(shift), at<double>(total), at<void>(rescale),
-                             at<void>(workspace),
-                             dtype_of(dtype), n, B,
+  const auto def = [&](const char* name, auto function) {
+    m.def(name, function, py::call_guard<py::gil_scoped_release>());
+  };
+  def("xtr_softmax_workspace_size",
+      [](Size n, Size B, int, Address) { return ems::cuda::softmax_workspace_size(n, B); });
+  def("xtr_softmax", [](Address z, Address shift, Address total, Address rescale,
+                        Address workspace, int dtype, Size n, Size B, int device, Address stream) {
+    ems::cuda::softmax(at<void>(z), at<void>(shift), at<double>(total), at<void>(rescale),
+                       at<void>(workspace), dtype_of(dtype), n, B, queue_of(device, stream));
+  });
+  def("xtr_probabilities", [](Address z, Address logsumexp, int dtype, Size n, Size B, int device,
+                              Address stream) {
+    ems::cuda::probabilities(at<void>(z), at<void>(logsumexp), dtype_of(dtype), n, B,
                              queue_of(device, stream));
-        }, release);
-  m.def("xtr_probabilities",
-        [](Address z, Address logsumexp, int dtype, Size n, Size B, int device, Address stream) {
-          ems::cuda::probabilities(at<void>(z), at<void>(logsumexp),
-                                   dtype_of(dtype), n, B,
-                                   queue_of(device, stream));
-        }, release);
-  m.def("xtr_accumulate",
-        [](Address out, Address in, Address scale, bool wide, bool add, Size size, int device,
-           Address stream) {
-          ems::cuda::accumulate(at<void>(out), at<void>(in), at<void>(scale), wide, add, size,
-                                queue_of(device, stream));
-        }, release);
-  m.def("xtr_gather",
-        [](Address out, Address mass, Address entropy, Address indptr, Address indices, Address q,
-           Address weight, int dtype, Size B, Size D, Size V, Size K, int device,
-           Address stream) {
-          ems::cuda::gather(at<void>(out), at<double>(mass), at<double>(entropy),
-                            at<const Size>(indptr), at<const Size>(indices), at<const float>(q),
-                            at<void>(weight), dtype_of(dtype), B, D, V, K,
-                            queue_of(device, stream));
-        }, release);
-  m.def("xtr_scatter",
-        [](Address out, Address words, Address ends, Address rows, Address values, Address scale,
-           Address hidden, bool wide, Size first_word, Size n, Size B, Size D, Size K, int device,
-           Address stream) {
-          ems::cuda::scatter(at<void>(out), at<const Size>(words), at<const Size>(ends),
-                             at<const Size>(rows), at<void>(values), at<void>(scale),
-                             at<void>(hidden), wide, first_word, n, B, D, K,
-                             queue_of(device, stream));
-        }, release);
+  });
+  def("xtr_accumulate", [](Address out, Address in, Address scale, int dtype, bool add, Size size,
+                           int device, Address stream) {
+    ems::cuda::accumulate(at<void>(out), at<void>(in), at<void>(scale), checked("dtype", dtype, 2),
+                          add, size, queue_of(device, stream));
+  });
+  def("xtr_gather", [](Address out, Address mass, Address entropy, Address indptr, Address indices,
+                       Address q, Address weight, int dtype, Size B, Size D, Size V, Size K,
+                       int device, Address stream) {
+    ems::cuda::gather(at<void>(out), at<double>(mass), at<double>(entropy), at<const Size>(indptr),
+                      at<const Size>(indices), at<const float>(q), at<void>(weight),
+                      dtype_of(dtype), B, D, V, K, queue_of(device, stream));
+  });
+  def("xtr_scatter", [](Address out, Address words, Address ends, Address rows, Address values,
+                        Address scale, Address hidden, int dtype, Size first_word, Size n, Size B,
+                        Size D, Size K, int device, Address stream) {
+    ems::cuda::scatter(at<void>(out), at<const Size>(words), at<const Size>(ends),
+                       at<const Size>(rows), at<void>(values), at<void>(scale), at<void>(hidden),
+                       checked("dtype", dtype, 2), first_word, n, B, D, K,
+                       queue_of(device, stream));
+  });
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import InputError
-from ems_fast.ops.native import kernels
+from ems_fast.ops.native import import_error, kernels
 
 Weighting = Literal["count", "distinct", "released"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
@@ -81,7 +81,7 @@ class BagOfWords:
                 + (", not ascending" if bool((offsets.diff() < 0).any()) else "")
             )
         room = int(offsets[-1] - offsets[0])
-        return cls._count(ids, offsets, None, 0, offsets.numel() - 1, room, weighting, vocab_size)
+        return cls._count(ids, offsets, offsets.diff(), room, weighting, vocab_size)
 
     @classmethod
     def from_padded(
@@ -117,16 +117,15 @@ class BagOfWords:
             raise InputError(
                 f"lengths: row {row} has length {int(lengths[row])}, expected 0 to T = {T}"
             )
-        return cls._count(ids, None, lengths, T, B, int(lengths.sum()), weighting, vocab_size)
+        begins = torch.arange(B) * T
+        return cls._count(ids, begins, lengths, int(lengths.sum()), weighting, vocab_size)
 
     @classmethod
     def _count(
         cls,
         ids: Tensor,
-        begins: Tensor | None,
-        lengths: Tensor | None,
-        stride: int,
-        B: int,
+        begins: Tensor,
+        lengths: Tensor,
         room: int,
         weighting: Weighting,
         vocab_size: int | None,
@@ -137,25 +136,16 @@ class BagOfWords:
             )
         if vocab_size is not None and vocab_size < 1:
             raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")
-        ids = ids.contiguous()
+        ids, B = ids.contiguous(), lengths.numel()
         indptr = torch.empty(B + 1, dtype=torch.int64)
         indices = torch.empty(room, dtype=torch.int64)
         weights = torch.empty(room, dtype=torch.float32)
         entries, row, position = kernels().bag_of_words(
-            indptr.data_ptr(),
-            indices.data_ptr(),
-            weights.data_ptr(),
-            ids.data_ptr(),
-            0 if begins is None else begins.data_ptr(),
-            0 if lengths is None else lengths.data_ptr(),
-            stride,
-            B,
-            -1 if vocab_size is None else vocab_size,
-            WEIGHTINGS.index(weighting),
-            ids.dtype == torch.int64,
-        )
+            indptr, indices, weights, ids, begins, lengths, ids.dtype == torch.int64,
+            WEIGHTINGS.index(weighting), -1 if vocab_size is None else vocab_size, B,
+        )  # fmt: skip
         if entries < 0:
-            at = (int(begins[row]) if begins is not None else row * stride) + position
+            at = int(begins[row]) + position
             allowed = "0 or more" if vocab_size is None else f"0 to {vocab_size - 1}"
             raise InputError(
                 f"ids: sentence {row} has id {int(ids.view(-1)[at])} at position {position}, "
@@ -185,6 +175,13 @@ class BagOfWords:
             raise InputError(f"targets.weights: {self.weights.numel()} for {K} indices")
         if self.indptr.numel() == 0:
             raise InputError("targets.indptr: empty, expected B + 1 positions")
+        # One pass in a few microseconds for every step's bags; what follows finds the words for it.
+        on_cpu = self.indptr.is_cpu and self.indices.is_cpu and self.weights.is_cpu
+        if on_cpu and import_error() is None and kernels().bag_of_words_is_valid(
+            self.indptr.contiguous(), self.indices.contiguous(), self.weights.contiguous(),
+            len(self), vocab_size, K,
+        ):  # fmt: skip
+            return
         if (
             int(self.indptr[0]) != 0
             or int(self.indptr[-1]) != K

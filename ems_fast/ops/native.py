@@ -31,11 +31,7 @@ if _cuda is None and _kernels is not None and _kernels.cuda_build != "built":
 _cuda_device_types = frozenset({"cuda"})
 
 # The numbers that stand for dtypes in the kernels (csrc/xtr.h); float16 only in those for CUDA.
-DTYPES: dict[object, int] = {
-    torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3,
-}  # fmt: skip
-# By exact type: asking isinstance of every argument takes as long as a kernel of a small batch.
-_NUMBERS = frozenset({int, float, bool})
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
 def kernels() -> ModuleType:
@@ -121,50 +117,13 @@ class Kernels:
             self._gpu = stream.device_index
             self._where = (stream.device_index, stream.cuda_stream)
 
-    def run(self, name: str, *arguments: Tensor | torch.dtype | float | None) -> Any:
-        """Call a kernel: tensors go by their address, None as 0, dtypes by their number."""
+    def run(self, name: str, *arguments: Tensor | float | None) -> Any:
+        """Call a kernel. It takes tensors by their address (None: 0), dtypes as in `DTYPES`."""
         kernel = getattr(self._module, name)
-        plain = [
-            x if type(x) in _NUMBERS
-            else 0 if x is None
-            else x.data_ptr() if isinstance(x, Tensor)
-            else DTYPES[x]
-            for x in arguments
-        ]  # fmt: skip
         if self._gpu is not None and self._gpu != torch.cuda.current_device():
             with torch.cuda.device(self._gpu):
-                return kernel(*plain, *self._where)
-        return kernel(*plain, *self._where)
-
-
-class CudaQueue:
-    """Torch's current stream on a device, on which the CUDA kernels are queued.
-
-    Args:
-        device: a CUDA device; the CPU in tests.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._kernels = cuda_kernels()
-        self._on_gpu = device.type == "cuda"
-        self._where = (0, 0)
-        if self._on_gpu:
-            stream = torch.cuda.current_stream(device)
-            self._where = (stream.device_index, stream.cuda_stream)
-
-    def run(self, name: str, *arguments: object) -> None:
-        """Queue the kernel `name`; nothing waits for it."""
-        kernel = getattr(self._kernels, name)
-        if self._on_gpu and torch.cuda.current_device() != self._where[0]:
-            with torch.cuda.device(self._where[0]):
-                kernel(*arguments, *self._where)
-        else:
-            kernel(*arguments, *self._where)
-
-
-def address(tensor: Tensor | None) -> int:
-    """Where a kernel finds the tensor's elements; 0 stands for None."""
-    return 0 if tensor is None else tensor.data_ptr()
+                return kernel(*arguments, *self._where)
+        return kernel(*arguments, *self._where)
 
 
 def num_threads() -> int:

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ems_fast.errors import BackendError
 
 _LIBRARY: Any = torch.library.Library("ems_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
+def _no_second_derivative(*_: Any) -> None:
     raise BackendError(
         "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
     )

@@ -12,8 +12,8 @@ from test_xtr import error, loss_and_gradients, make_inputs, make_targets, truth
 from torch import Tensor
 
 from ems_fast import BagOfWords, contrastive_loss, xtr_loss
+from ems_fast.ops.xtr import chunks as xtr_chunks
 from ems_fast.ops.xtr import fused as xtr_fused
-from ems_fast.ops.xtr import products as xtr_products
 
 pytestmark = pytest.mark.usefixtures("on_shim")
 
@@ -26,8 +26,8 @@ SHAPES = [
 
 @pytest.fixture(params=[1 << 30, 1], ids=["one chunk", "chunks"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xtr_products, "CUDA_CHUNK_BYTES", request.param)
-    monkeypatch.setattr(xtr_products, "CHUNK_WORDS_MIN", 100)
+    monkeypatch.setattr(xtr_chunks, "CUDA_CHUNK_BYTES", request.param)
+    monkeypatch.setattr(xtr_chunks, "CHUNK_WORDS_MIN", 100)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

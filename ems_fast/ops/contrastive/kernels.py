@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ems_fast.errors import InputError
 from ems_fast.ops.contrastive.reference import NORM_EPS
-from ems_fast.ops.native import Kernels
+from ems_fast.ops.native import DTYPES, Kernels
 
 # With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
 # cosine: no running maximum is needed, and one exponential serves rows and columns.
@@ -37,7 +37,7 @@ class ContrastiveKernels:
 
     def __init__(self, like: Tensor, temperature: Tensor, B: int, M: int) -> None:
         self._kernels = Kernels(like.device)
-        self._dtype, self._sizes = like.dtype, (B, M)
+        self._dtype, self._sizes = DTYPES[like.dtype], (B, M)
         value = _host_value(temperature)
         self.k: Tensor | float
         if value is None and self._kernels.on_cuda:
