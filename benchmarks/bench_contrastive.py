@@ -1,6 +1,7 @@
-"""The contrastive loss against its baselines: forward + backward, float32, E = 128.
+"""The contrastive loss against its baselines: forward + backward, float32.
 
-    python benchmarks/bench_contrastive.py [--batch 152 512 1024 4096] [--rounds 9] [--large]
+    python benchmarks/bench_contrastive.py [--batch 152 512 1024 4096] [--width 128] [--rounds 9]
+        [--large]
     pytest benchmarks/bench_contrastive.py --benchmark-enable
 
 Run as a script it prints one table per batch size. All candidates take turns within a round, so
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from baselines.contrastive import STEPS, TEMPERATURE, fused, make_floor, make_inputs, run
 
 from ems_fast import contrastive_loss
+from ems_fast.ops.gemm import can_round
 
 E = 128
 THREADS = 2
@@ -40,10 +42,10 @@ RELEASED_UP_TO = 1024
 REFERENCE_UP_TO = 4096
 
 
-def extra_megabytes(name: str, B: int) -> float:
+def extra_megabytes(name: str, B: int, E: int = E) -> float:
     """Peak resident size that one pass of step `name` adds, measured in a process of its own."""
     output = subprocess.run(
-        [sys.executable, __file__, "--measure", name, "--batch", str(B)],
+        [sys.executable, __file__, "--measure", name, "--batch", str(B), "--width", str(E)],
         check=True,
         capture_output=True,
         text=True,
@@ -51,7 +53,7 @@ def extra_megabytes(name: str, B: int) -> float:
     return float(output)
 
 
-def _measure(name: str, B: int) -> float:
+def _measure(name: str, B: int, E: int) -> float:
     torch.set_num_threads(THREADS)
     run(STEPS[name], *make_inputs(64, E))
     a, b = make_inputs(B, E)
@@ -72,7 +74,7 @@ def _status(field: str) -> int:
 
 
 @functools.cache
-def truth(B: int) -> tuple[torch.Tensor, torch.Tensor]:
+def truth(B: int, E: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients in float64."""
     a, b = make_inputs(B, E, torch.float64)
     impl = "reference" if B <= REFERENCE_UP_TO else "fused"
@@ -82,13 +84,13 @@ def truth(B: int) -> tuple[torch.Tensor, torch.Tensor]:
     return a.grad, b.grad
 
 
-def relative_error(name: str, B: int) -> float | None:
+def relative_error(name: str, B: int, E: int = E) -> float | None:
     """Largest error of a gradient; None where the step computes another loss."""
-    if name.startswith("fused, "):
+    if name in ("fused, masks", "fused, temperature 0.01"):
         return None
     a, b = make_inputs(B, E)
     run(STEPS[name], a, b)
-    pairs = zip((a.grad, b.grad), truth(B), strict=True)
+    pairs = zip((a.grad, b.grad), truth(B, E), strict=True)
     return max(float((x.double() - y).abs().max() / y.abs().max()) for x, y in pairs)
 
 
@@ -112,29 +114,35 @@ def measure_rounds(
     return times
 
 
-def print_table(B: int, rounds: int) -> None:
+def print_table(B: int, E: int, rounds: int) -> None:
     """Time, ratio to the fused loss, extra memory and error of every step at batch size B."""
     a, b = make_inputs(B, E)
-    names = [name for name in STEPS if name != "released"]
+    rounds_operands = can_round(torch.float32, a.device)
+    names = [
+        name for name in STEPS
+        if name != "released" and (rounds_operands or name != "fused, bfloat16")
+    ]  # fmt: skip
     candidates = {name: functools.partial(run, STEPS[name], a, b) for name in names}
     if B <= REFERENCE_UP_TO:
         candidates["floor"] = make_floor(B, E)
+        if rounds_operands:
+            candidates["floor, bfloat16"] = make_floor(B, E, rounded=True)
     times = measure_rounds(candidates, rounds)
     if B <= RELEASED_UP_TO:
         names.insert(0, "released")
         start = time.perf_counter()
         run(STEPS["released"], a, b)
         times["released"] = [(time.perf_counter() - start) * 1e3]
-    if "floor" in times:
-        names.append("floor")
+    names += [name for name in times if name.startswith("floor")]
     print(f"\nB = {B}, E = {E}, float32, {torch.get_num_threads()} threads, {rounds} rounds")
     print(f"{'step':26}{'median ms':>11}{'min ms':>10}{'x fused':>9}{'extra MB':>10}{'error':>10}")
     for name in names:
         own, of_fused = times[name], times["fused"]
         pairs = zip(own, of_fused, strict=False)  # the released formulation runs once
         ratio = statistics.median(x / y for x, y in pairs)
-        memory = "" if name == "floor" else f"{extra_megabytes(name, B):.1f}"
-        error = None if name == "floor" else relative_error(name, B)
+        floor = name.startswith("floor")
+        memory = "" if floor else f"{extra_megabytes(name, B, E):.1f}"
+        error = None if floor else relative_error(name, B, E)
         print(
             f"{name:26}{statistics.median(own):11.3f}{min(own):10.3f}{ratio:9.2f}{memory:>10}"
             f"{'' if error is None else format(error, '.1e'):>10}",
@@ -172,18 +180,19 @@ def test_memory_of_a_huge_batch(benchmark) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, nargs="+", default=[152, 512, 1024, 4096])
+    parser.add_argument("--width", type=int, default=E)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--large", action="store_true", help="add B = 16384, one round")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(_measure(options.measure, options.batch[0]))
+        print(_measure(options.measure, options.batch[0], options.width))
         return
     torch.set_num_threads(THREADS)
     for B in options.batch:
-        print_table(B, options.rounds)
+        print_table(B, options.width, options.rounds)
     if options.large:
-        print_table(16384, 1)
+        print_table(16384, options.width, 1)
 
 
 if __name__ == "__main__":

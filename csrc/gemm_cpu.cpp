@@ -5,13 +5,17 @@
 namespace ems {
 namespace {
 
-std::int64_t size_of_packed(std::int64_t K, std::int64_t N) { return packed_size(K, N); }
+template <typename Word>
+std::int64_t size_of_packed(std::int64_t K, std::int64_t N) {
+  return packed_size<Word>(K, N);
+}
 
-void pack(float* packed, const float* from, std::int64_t stride, bool transposed, std::int64_t K,
+template <typename Word>
+void pack(void* packed, const float* from, std::int64_t stride, bool transposed, std::int64_t K,
           std::int64_t N, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t panel = 0; panel < (N + NR - 1) / NR; ++panel)
-    pack_panel(packed, from, stride, transposed, K, N, panel);
+    pack_panel(static_cast<Word*>(packed), from, stride, transposed, K, N, panel);
 }
 
 // The product over no depth at all.
@@ -31,19 +35,20 @@ struct Blocks {
   std::int64_t begin(std::int64_t block) const { return least(M, block * panels / count * MR); }
 };
 
+template <typename Word>
 void multiply(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
-              const float* packed, std::int64_t M, std::int64_t N, std::int64_t K, bool add,
+              const void* packed, std::int64_t M, std::int64_t N, std::int64_t K, bool add,
               int threads) {
   if (K == 0 && !add) set_zero(c, c_stride, M, N);
   const Blocks blocks(M, threads);
 #pragma omp parallel num_threads(threads)
   {
-    alignas(64) float panels[PANELS * MR * DEPTH];
+    alignas(64) Word panels[PANELS * MR * DEPTH];
 #pragma omp for schedule(dynamic)
     for (std::int64_t block = 0; block < blocks.count; ++block) {
       const std::int64_t m = blocks.begin(block), rows = blocks.begin(block + 1) - m;
-      multiply_rows(c, c_stride, a, a_stride, packed, panels, m, rows, N, K, add,
-                    [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
+      multiply_rows(c, c_stride, a, a_stride, static_cast<const Word*>(packed), panels, m, rows, N,
+                    K, add, [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
     }
   }
 }
@@ -70,9 +75,7 @@ std::int64_t part_begin(std::int64_t size, std::int64_t unit, std::int64_t i, st
   return least(size, (size + unit - 1) / unit * i / parts * unit);
 }
 
-// Columns that are packed at a time: with DEPTH rows, a quarter of a second-level cache.
-constexpr std::int64_t COLUMNS = 256 / NR * NR;
-
+template <typename Word>
 void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::int64_t a_stride,
                          const float* b, std::int64_t b_stride, std::int64_t M, std::int64_t N,
                          std::int64_t K, bool add, int threads) {
@@ -85,12 +88,12 @@ void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::i
     const std::int64_t m1 = part_begin(M, MR, row + 1, grid.down);
     const std::int64_t n0 = part_begin(N, NR, column, grid.across);
     const std::int64_t n1 = part_begin(N, NR, column + 1, grid.across);
-    alignas(64) float rows_of_a[PANELS * MR * DEPTH];
-    alignas(64) float rows_of_b[COLUMNS * DEPTH];
+    alignas(64) Word rows_of_a[PANELS * MR * DEPTH];
+    alignas(64) Word rows_of_b[COLUMNS * DEPTH];
     for (std::int64_t n = n0; n < n1; n += COLUMNS) {
       const std::int64_t columns = least(COLUMNS, n1 - n);
-      for (std::int64_t k = 0; k < K; k += DEPTH) {
-        const std::int64_t depth = least(DEPTH, K - k);
+      for (std::int64_t k = 0; k < K; k += block_depth<Word>) {
+        const std::int64_t depth = least(block_depth<Word>, K - k), words = words_of<Word>(depth);
         pack_columns<NR>(rows_of_b, b + k * b_stride + n, b_stride, columns, depth);
         for (std::int64_t m = m0; m < m1; m += PANELS * MR) {
           const std::int64_t rows = least(PANELS * MR, m1 - m);
@@ -98,7 +101,7 @@ void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::i
           for (std::int64_t j = 0; j < columns; j += NR)
             for (std::int64_t i = 0; i < rows; i += MR)
               add_tile(c + (m + i) * c_stride + n + j, c_stride, least(MR, rows - i),
-                       least(NR, columns - j), rows_of_a + i * depth, rows_of_b + j * depth, depth,
+                       least(NR, columns - j), rows_of_a + i * words, rows_of_b + j * words, words,
                        add || k > 0);
         }
       }
@@ -106,10 +109,18 @@ void multiply_transposed(float* c, std::int64_t c_stride, const float* a, std::i
   }
 }
 
+template <typename Word>
+constexpr GemmProducts products_of = {size_of_packed<Word>, pack<Word>, multiply<Word>,
+                                      multiply_transposed<Word>};
+
 }  // namespace
 
 namespace EMS_ISA {
-const GemmTable gemm_table = {LANES >= 8, size_of_packed, pack, multiply, multiply_transposed};
-}
+#if defined(__AVX512F__)
+const GemmTable gemm_table = {true, products_of<float>, products_of<Pair>};
+#else
+const GemmTable gemm_table = {LANES >= 8, products_of<float>, {}};
+#endif
+}  // namespace EMS_ISA
 
 }  // namespace ems

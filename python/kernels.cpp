@@ -20,6 +20,7 @@ namespace py = pybind11;
 
 void bind_contrastive(py::module_& m);  // contrastive.cpp
 void bind_gemm(py::module_& m);         // gemm.cpp
+void bind_table(py::module_& m);        // table.cpp
 
 namespace {
 
@@ -139,4 +140,5 @@ PYBIND11_MODULE(_kernels, m) {
   bind_xtr(m);
   bind_contrastive(m);
   bind_gemm(m);
+  bind_table(m);
 }

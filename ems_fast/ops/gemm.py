@@ -3,6 +3,9 @@
 The compiled product (csrc/gemm.h) serves CPU tensors in float32 on processors with AVX2 or AVX-512.
 On an AMD EPYC (Zen 4) it is faster than MKL, torch's BLAS on x86. Its sums have one order, so that
 results do not depend on the number of threads.
+
+Where the processor multiplies bfloat16 faster, a product may be `rounded`: its operands lose the
+lower half of their bits on their way into the registers, while memory and sums stay float32.
 """
 
 from __future__ import annotations
@@ -20,26 +23,33 @@ def is_native(dtype: torch.dtype, device: torch.device) -> bool:
     return dtype == torch.float32 and on_cpu and has_fast_gemm()
 
 
+def can_round(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether products of this dtype on this device can be `rounded`."""
+    return is_native(dtype, device) and bool(kernels().gemm_has_rounded())
+
+
 class Operand:
     """The right operand [K, N] of many products, laid out once as they read it.
 
     Args:
         matrix: [K, N], or the transposed view of a contiguous [N, K].
+        rounded: its products are; only where `can_round`.
     """
 
-    def __init__(self, matrix: Tensor) -> None:
+    def __init__(self, matrix: Tensor, *, rounded: bool = False) -> None:
         self.K, self.N = matrix.shape
+        self._rounded = rounded
         self._native = is_native(matrix.dtype, matrix.device)
         if not self._native:
             self._matrix = matrix
             return
         transposed = matrix.stride(1) != 1
         source = (matrix.t() if transposed else matrix).contiguous()
-        size = kernels().gemm_packed_size(self.K, self.N)
+        size = kernels().gemm_packed_size(self.K, self.N, rounded)
         self._matrix = workspace.empty((size,), matrix.dtype, matrix.device)
         kernels().gemm_pack(
             self._matrix.data_ptr(), source.data_ptr(), source.shape[1], transposed, self.K, self.N,
-            num_threads(),
+            rounded, num_threads(),
         )  # fmt: skip
 
     def data_ptr(self) -> int:
@@ -51,7 +61,7 @@ class Operand:
         if self._native:
             kernels().gemm_multiply(
                 out.data_ptr(), out.stride(0), a.data_ptr(), a.stride(0), self.data_ptr(),
-                a.shape[0], self.N, self.K, add, num_threads(),
+                a.shape[0], self.N, self.K, add, self._rounded, num_threads(),
             )  # fmt: skip
         elif add:
             torch.addmm(out, a, self._matrix, out=out)
@@ -59,13 +69,15 @@ class Operand:
             torch.mm(a, self._matrix, out=out)
 
 
-def multiply_transposed(out: Tensor, a: Tensor, b: Tensor, *, add: bool) -> None:
+def multiply_transposed(
+    out: Tensor, a: Tensor, b: Tensor, *, add: bool, rounded: bool = False
+) -> None:
     """Out [M, N] = aᵀ b for a [K, M] and b [K, N], or += if `add`; all rows are contiguous."""
     # Out-variants only: autocast leaves them alone.
     if is_native(out.dtype, out.device):
         kernels().gemm_multiply_transposed(
             out.data_ptr(), out.stride(0), a.data_ptr(), a.stride(0), b.data_ptr(), b.stride(0),
-            *out.shape, a.shape[0], add, num_threads(),
+            *out.shape, a.shape[0], add, rounded, num_threads(),
         )  # fmt: skip
     elif add:
         torch.addmm(out, a.t(), b, out=out)

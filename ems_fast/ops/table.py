@@ -42,6 +42,20 @@ def table_mean_reference(table: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     return sums / lengths.clamp_min(1)[:, None]
 
 
+def coalesce_rows(gradient: Tensor) -> Tensor:
+    """`gradient.coalesce()` of a sparse [V, ...], at once where its rows ascend already.
+
+    Those of `table_mean` do, but autograd drops the mark that says so on their way to a parameter,
+    and sorting and copying them again takes as long as the optimiser's step.
+    """
+    rows = gradient._indices()
+    if gradient.is_coalesced() or len(rows) > 1 or not bool((rows[0].diff() > 0).all()):
+        return gradient.coalesce()
+    return torch.sparse_coo_tensor(
+        rows, gradient._values(), gradient.shape, is_coalesced=True, check_invariants=False
+    )
+
+
 class _TableMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table, ids, lengths, sparse):  # type: ignore[no-untyped-def]

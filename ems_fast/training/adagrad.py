@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ems_fast.ops.adagrad import adagrad_rows
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
@@ -67,10 +70,12 @@ class RowwiseAdagrad(torch.optim.Optimizer):
             touched = gradient.reshape(len(weight), -1).any(dim=1)
             rows = touched.nonzero()[:, 0]
             values = gradient[rows]
-        flat = values.reshape(len(rows), -1)  # (rows, D)
-        sums = total[rows] + flat.square().mean(dim=1)
-        total[rows] = sums
-        flat = flat / (sums.sqrt() + group["eps"])[:, None]
-        if group["weight_decay"]:
-            flat = flat + group["weight_decay"] * weight[rows].reshape(flat.shape)
-        weight.index_add_(0, rows, flat.reshape(values.shape), alpha=-group["lr"])
+        adagrad_rows(
+            weight.view(len(weight), math.prod(weight.shape[1:])),
+            total,
+            rows,
+            values.reshape(len(rows), -1),
+            lr=group["lr"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+        )

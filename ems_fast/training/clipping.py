@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from ems_fast.ops.table import coalesce_rows
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
@@ -21,11 +24,13 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
         if parameter.grad is None:
             continue
         if parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()
+            parameter.grad = coalesce_rows(parameter.grad)
             gradients.append(parameter.grad.values())
         else:
             gradients.append(parameter.grad)
     norm = torch.nn.utils.get_total_norm(gradients)
+    if math.isinf(max_norm):
+        return norm
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.device))

@@ -15,6 +15,7 @@ from ems_fast.ops import native
 from ems_fast.ops.contrastive import fused as contrastive_fused
 from ems_fast.ops.contrastive import loss as contrastive
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
+from ems_fast.ops.gemm import can_round
 
 ISAS = native.kernels().available_isas() if native.import_error() is None else []
 # (B, M, E): one pair, one negative, odd sizes, several slabs.
@@ -313,12 +314,12 @@ def test_opcheck(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = vectors(B, 4).requires_grad_(), vectors(B + 2, 4, seed=1).requires_grad_()
     tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     ids = few_ids(B + 2, B)
-    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None))
-    _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None)
+    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, False))
+    _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, False)
     saved = [x.detach() for x in saved]
     torch.library.opcheck(
         contrastive_fused.contrastive_backward,
-        (torch.ones(B, dtype=torch.float64), *saved, tau.detach(), ids, None, True, True),
+        (torch.ones(B, dtype=torch.float64), *saved, tau.detach(), ids, None, False, True, True),
     )
 
 
@@ -353,16 +354,45 @@ def test_compiled_matches_reference() -> None:
     assert_matches(got, loss_and_gradients(contrastive_loss_reference, a, b, 0.1, **options), 1e-12)
 
 
-@pytest.mark.parametrize("impl", ["fused", "reference"])
-def test_autocast_does_not_lower_the_precision(impl: str) -> None:
+@pytest.mark.parametrize(
+    ("impl", "dtype"), [("fused", torch.float16), ("reference", torch.bfloat16)]
+)
+def test_autocast_does_not_lower_the_precision(impl: str, dtype: torch.dtype) -> None:
     a, b = vectors(30, 16, torch.float32), vectors(30, 16, torch.float32, seed=1)
     a.requires_grad_()
     want = contrastive_loss(a, b, impl=impl)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         got = contrastive_loss(a, b, impl=impl)
     assert torch.equal(got, want)
     (got_grad,), (want_grad,) = torch.autograd.grad(got, a), torch.autograd.grad(want, a)
     assert torch.equal(got_grad, want_grad)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("tile_bytes", [1 << 11, 1 << 20])
+def test_autocast_to_bfloat16_rounds_operands_only(
+    tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiles(monkeypatch, tile_bytes)
+    a, b = vectors(67, 48, torch.float32), vectors(70, 48, torch.float32, seed=1)
+    b[:67] += a
+
+    def run() -> tuple[Tensor, ...]:
+        x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
+        loss = contrastive_loss(x, y, temperature=0.1)
+        return loss.detach(), *torch.autograd.grad(loss, [x, y])
+
+    want = run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = run()
+    assert got[0].dtype == torch.float32
+    exact = not can_round(torch.float32, a.device)
+    for x, y in zip(got, want, strict=True):
+        error = float((x - y).norm() / y.norm())
+        assert error == 0 if exact else 1e-7 < error < 4e-3
+    double = contrastive_loss(a.double(), b.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(contrastive_loss(a.double(), b.double()), double)
 
 
 @settings(max_examples=60, deadline=None)

@@ -38,7 +38,7 @@ def temperature_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 def use_tiles(monkeypatch: pytest.MonkeyPatch, tile_bytes: int) -> None:
     monkeypatch.setattr(contrastive_fused, "CUDA_TILE_BYTES", tile_bytes)
-    monkeypatch.setattr(contrastive_fused, "CUDA_KEPT_BYTES", tile_bytes)
+    monkeypatch.setattr(contrastive_fused, "KEPT_BYTES", tile_bytes)
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.1, 10.0])
@@ -153,7 +153,7 @@ def test_opcheck_and_gradcheck(tile_bytes: int, monkeypatch: pytest.MonkeyPatch)
     a, b = vectors(4, 3).requires_grad_(), vectors(6, 3, seed=1).requires_grad_()
     tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     ids = few_ids(6, 4)
-    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None))
+    torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, False))
 
     def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
         return contrastive_loss(a, b, temperature=tau, source_ids=ids, reduction="none")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ems_fast.ops.table import table_mean, table_mean_reference
+from ems_fast.ops.table import coalesce_rows, table_mean, table_mean_reference
 
 # Sentences of no token, of one, of one token repeated, of many.
 LENGTHS = [[3, 1, 4], [0, 2, 0], [1], [7, 7], [0], [], [1, 130, 2]]
@@ -82,3 +82,17 @@ def test_bits_do_not_depend_on_threads_or_neighbours() -> None:
         assert torch.equal(gradient, results[0][1])
     alone = table_mean(table, ids[: int(counts[0])], counts[:1])
     assert torch.equal(alone[0], results[0][0][0])
+
+
+@pytest.mark.parametrize("rows", [[1, 4, 9], [9, 1], [3, 3, 5], []])
+def test_coalescing_rows(rows: list[int]) -> None:
+    values = torch.randn(len(rows), 2)
+    gradient = torch.sparse_coo_tensor(
+        torch.tensor([rows], dtype=torch.int64), values, (11, 2), check_invariants=True
+    )
+    found, expected = coalesce_rows(gradient), gradient.coalesce()
+    assert found.is_coalesced()
+    assert torch.equal(found.indices(), expected.indices())
+    assert torch.equal(found.values(), expected.values())
+    if rows == sorted(set(rows)):
+        assert found.values().data_ptr() == values.data_ptr()  # nothing was copied

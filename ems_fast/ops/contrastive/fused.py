@@ -2,11 +2,13 @@
 
 Forward: normalise, then for each tile of cosines (torch's BLAS) sum the exponentials of its rows
 and of its columns. Backward: compute the tiles again, turn each into the gradient of its cosines
-and multiply that into the gradients of both sides. A small batch is one tile and keeps it instead.
+and multiply that into the gradients of both sides. Where all tiles together are small enough they
+are kept instead: three products, not four.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,40 +16,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ems_fast.ops import workspace
 from ems_fast.ops.contrastive.kernels import ContrastiveKernels
-from ems_fast.ops.gemm import Operand, multiply_transposed
+from ems_fast.ops.gemm import Operand, can_round, multiply_transposed
 from ems_fast.ops.native import runs_on_cuda
 from ems_fast.ops.operators import register
 
-# Bytes of a tile, the only buffer that could grow with B · M. Two megabytes stay in the second-
-# level caches of two cores; the matrix products measured 2 % slower with 4 MB.
+# Bytes of a tile. Two megabytes stay in the second-level caches of two cores; the matrix products
+# measured 2 % slower with 4 MB. For a GPU, a launch costs as much as a megabyte's traffic.
 TILE_BYTES = 2 << 20
-# A batch whose whole matrix has at most this size is one tile, kept for the backward pass: three
-# products instead of four.
-KEPT_BYTES = 4 << 20
-# The same two for a GPU, where memory is plenty and a launch costs as much as a megabyte's traffic.
 CUDA_TILE_BYTES = 64 << 20
-CUDA_KEPT_BYTES = 64 << 20
+# Tiles that have at most this size together, 4,096 float32 pairs, are kept for the backward pass.
+KEPT_BYTES = 80 << 20
 # Running maxima start at a value that no cosine falls below.
 LEAST_COSINE = -2.0
 
 
-def _is_kept(B: int, M: int, like: Tensor) -> bool:
-    limit = CUDA_KEPT_BYTES if runs_on_cuda(like.device) else KEPT_BYTES
-    return limit // like.dtype.itemsize >= B * M
-
-
 def tile_shape(B: int, M: int, like: Tensor) -> tuple[int, int]:
-    """Rows and columns of the largest tile: all of [B, M] if it is kept, else about 2 : 1.
-
-    `like` has the device and the dtype.
-    """
-    if _is_kept(B, M, like):
-        return B, M
+    """Rows and columns of the largest tile, about 2 : 1. `like` has the device and the dtype."""
     limit = CUDA_TILE_BYTES if runs_on_cuda(like.device) else TILE_BYTES
     elements = limit // like.dtype.itemsize
+    if elements >= B * M:
+        return B, M
     rows = _even_part(B, math.isqrt(2 * elements))
     return rows, _even_part(M, elements // rows)
+
+
+def _kept_shape(B: int, M: int, like: Tensor) -> tuple[int, int, int]:
+    """Tiles that are kept, and the size of each in memory; no tiles if they are made again."""
+    rows, columns = tile_shape(B, M, like)
+    tiles = -(-B // max(rows, 1)) * -(-M // max(columns, 1))
+    shape = (tiles, rows, _stride(columns))
+    return shape if math.prod(shape) * like.dtype.itemsize <= KEPT_BYTES else (0, *shape[1:])
 
 
 def _even_part(length: int, most: int) -> int:
@@ -74,13 +74,14 @@ def _forward(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
+    rounded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
 
     Returns:
         loss [B]; the normalised a and b; their inverse norms [B + M]; the sums of rows and
         columns, float64 [B + M]; the maxima they are relative to, [B + M], not used where that is
-        1; the tile [B, M] if it is kept, otherwise [0, 0].
+        1; the tiles that are kept, [tiles, rows, stride].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
     native = ContrastiveKernels(a, temperature, B, M)
@@ -95,23 +96,26 @@ def _forward(
     maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a)
-    keep = _is_kept(B, M, a)
-    buffer = a.new_empty(rows, _stride(columns))
-    workspace = native.workspace(rows, columns, a)
+    kept = workspace.empty(_kept_shape(B, M, a), a.dtype, a.device)
+    keep = len(kept) > 0
+    tiles = iter(kept if keep else itertools.repeat(a.new_empty(rows, _stride(columns))))
+    room = native.workspace(rows, columns, a)
     for column, last_column in _parts(M, columns):
-        columns_of_b = Operand(unit_b[column:last_column].t())
+        columns_of_b = Operand(unit_b[column:last_column].t(), rounded=rounded)
         for row, last_row in _parts(B, rows):
+            buffer = next(tiles)
             tile = buffer[: last_row - row, : last_column - column]
+            if keep:  # an operator's result is defined all over
+                buffer[last_row - row :].zero_()
+                buffer[:, last_column - column :].zero_()
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
-            native.accumulate(sums, maximum, loss, tile, workspace, duplicates, row, column, keep)
+            native.accumulate(sums, maximum, loss, tile, room, duplicates, row, column, keep)
     native.finish(loss, sums, maximum)
-    kept = buffer[:, :M] if keep else a.new_empty(0, 0)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
-def _fake_forward(a: Tensor, b: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
+def _fake_forward(a: Tensor, b: Tensor, *_: Any) -> tuple[Tensor, ...]:
     B, M = a.shape[0], b.shape[0]
-    keep = _is_kept(B, M, a)
     return (
         a.new_empty(B),
         a.new_empty(a.shape),
@@ -119,7 +123,7 @@ def _fake_forward(a: Tensor, b: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]
         a.new_empty(B + M),
         a.new_empty(B + M, dtype=torch.float64),
         a.new_empty(B + M),
-        a.new_empty_strided((B, M), (_stride(M), 1)) if keep else a.new_empty(0, 0),
+        a.new_empty(_kept_shape(B, M, a)),
     )
 
 
@@ -134,6 +138,7 @@ def _gradients(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
+    rounded: bool,
     need_a: bool,
     need_b: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,36 +156,34 @@ def _gradients(
     weight = unit_a.new_empty(B + M)
     native.weigh(weight, sums, grad_loss)
 
-    is_kept = kept.numel() > 0
+    is_kept = len(kept) > 0
     # A kept tile has its masked entries out already.
     ids = (None, None) if is_kept else (source_ids, target_ids)
     duplicates = native.group_duplicates(ids[0]), native.group_duplicates(ids[1])
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
-    if is_kept:
-        rows, columns = B, M
-        kept = kept if kept.stride(1) == 1 else kept.contiguous()
-        buffer = unit_a.new_empty(B, max(kept.stride(0), M))
-    else:
-        rows, columns = tile_shape(B, M, unit_a)
-        buffer = unit_a.new_empty(rows, _stride(columns))
+    rows, columns = tile_shape(B, M, unit_a)
+    buffer = unit_a.new_empty(rows, _stride(columns))
+    tiles = iter(kept.contiguous() if is_kept else itertools.repeat(buffer))
     for column, last_column in _parts(M, columns):
         columns_of_b = unit_b[column:last_column]
-        transposed = None if is_kept else Operand(columns_of_b.t())
-        operand = Operand(columns_of_b) if need_a else None
+        transposed = None if is_kept else Operand(columns_of_b.t(), rounded=rounded)
+        operand = Operand(columns_of_b, rounded=rounded) if need_a else None
         for row, last_row in _parts(B, rows):
             rows_of_a = unit_a[row:last_row]
-            tile = buffer[: last_row - row, : last_column - column]
+            extent = slice(last_row - row), slice(last_column - column)
+            tile, of_tile = next(tiles)[extent], buffer[extent]
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
             native.gradient(
-                tile, kept if is_kept else tile, weight, maximum, grad_loss, duplicates,
-                row, column, is_kept,
-            )  # fmt: skip
+                of_tile, tile, weight, maximum, grad_loss, duplicates, row, column, is_kept
+            )
             if operand is not None:
-                operand.multiply(grad_a[row:last_row], tile, add=column > 0)
+                operand.multiply(grad_a[row:last_row], of_tile, add=column > 0)
             if need_b:
-                multiply_transposed(grad_b[column:last_column], tile, rows_of_a, add=row > 0)
+                multiply_transposed(
+                    grad_b[column:last_column], of_tile, rows_of_a, add=row > 0, rounded=rounded
+                )
     if B == 0:
         grad_b.zero_()  # no tile has written to it
     of_temperature = unit_a.new_zeros((), dtype=torch.float64)
@@ -207,7 +210,7 @@ contrastive_backward = register("contrastive_backward", _gradients, _fake_gradie
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, _, temperature, source_ids, target_ids = inputs
+    _, _, temperature, source_ids, target_ids, ctx.rounded = inputs
     ctx.set_materialize_grads(False)
     # The vectors stay differentiable, so that a second derivative is refused, not taken for zero.
     ctx.mark_non_differentiable(*output[3:])
@@ -216,17 +219,28 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad_loss is None:
-        return (None,) * 5
+        return (None,) * 6
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
-        grad_loss, *saved, temperature, source_ids, target_ids, need_a or need_temperature, need_b
-    )
+        grad_loss, *saved, temperature, source_ids, target_ids, ctx.rounded,
+        need_a or need_temperature, need_b,
+    )  # fmt: skip
     of_temperature = grad_temperature.to(temperature) if need_temperature else None
-    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, None, None)
+    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 3)
 
 
 contrastive_forward = register("contrastive", _forward, _fake_forward, _backward, _setup_context)
+
+
+def _rounds(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether autocast asks for products in bfloat16, and they are there."""
+    asked = torch.is_autocast_enabled(device.type)
+    return (
+        asked
+        and torch.get_autocast_dtype(device.type) == torch.bfloat16
+        and can_round(dtype, device)
+    )
 
 
 def contrastive_loss_fused(
@@ -241,7 +255,8 @@ def contrastive_loss_fused(
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64)
+    rounded = _rounds(dtype, a.device)
     loss: Tensor = contrastive_forward(
-        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, rounded
     )[0]
     return loss
