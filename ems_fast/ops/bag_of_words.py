@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import InputError
+from ems_fast.ops.impl import check_choice
 from ems_fast.ops.native import import_error, kernels
 
 Weighting = Literal["count", "distinct", "released"]
@@ -70,18 +71,14 @@ class BagOfWords:
                 f"offsets: shape {tuple(offsets.shape)}, expected [B + 1], one more than sentences"
             )
         offsets = offsets.to(torch.int64).contiguous()
-        if (
-            int(offsets[0]) < 0
-            or int(offsets[-1]) > ids.numel()
-            or bool((offsets.diff() < 0).any())
-        ):
+        lengths, first, end = offsets.diff(), int(offsets[0]), int(offsets[-1])
+        descends = bool((lengths < 0).any())
+        if first < 0 or end > ids.numel() or descends:
             raise InputError(
                 f"offsets: must ascend from at least 0 to at most the {ids.numel()} tokens of ids, "
-                f"got {int(offsets[0])} to {int(offsets[-1])}"
-                + (", not ascending" if bool((offsets.diff() < 0).any()) else "")
+                f"got {first} to {end}{', not ascending' if descends else ''}"
             )
-        room = int(offsets[-1] - offsets[0])
-        return cls._count(ids, offsets, offsets.diff(), room, weighting, vocab_size)
+        return cls._count(ids, offsets, lengths, end - first, weighting, vocab_size)
 
     @classmethod
     def from_padded(
@@ -130,10 +127,7 @@ class BagOfWords:
         weighting: Weighting,
         vocab_size: int | None,
     ) -> BagOfWords:
-        if weighting not in WEIGHTINGS:
-            raise InputError(
-                f"weighting: got {weighting!r}, expected one of {', '.join(map(repr, WEIGHTINGS))}"
-            )
+        check_choice("weighting", weighting, WEIGHTINGS)
         if vocab_size is not None and vocab_size < 1:
             raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")
         ids, B = ids.contiguous(), lengths.numel()

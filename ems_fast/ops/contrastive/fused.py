@@ -84,16 +84,15 @@ def _forward(
         1; the tiles that are kept, [tiles, rows, stride].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
-    native = ContrastiveKernels(a, temperature, B, M)
+    maximum = a.new_full((B + M,), LEAST_COSINE)
+    native = ContrastiveKernels(a, temperature, maximum, M, source_ids, target_ids)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
     native.normalise(unit_a, inverse_norm[:B], a)
     native.normalise(unit_b, inverse_norm[B:], b)
 
-    duplicates = native.group_duplicates(source_ids), native.group_duplicates(target_ids)
     sums = a.new_zeros(B + M, dtype=torch.float64)
-    maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a)
     kept = workspace.empty(_kept_shape(B, M, a), a.dtype, a.device)
@@ -109,22 +108,19 @@ def _forward(
                 buffer[last_row - row :].zero_()
                 buffer[:, last_column - column :].zero_()
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
-            native.accumulate(sums, maximum, loss, tile, room, duplicates, row, column, keep)
-    native.finish(loss, sums, maximum)
+            native.accumulate(sums, loss, tile, room, row, column, keep)
+    native.finish(loss, sums)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
 def _fake_forward(a: Tensor, b: Tensor, *_: Any) -> tuple[Tensor, ...]:
     B, M = a.shape[0], b.shape[0]
+    norms = a.new_empty(B + M)
     return (
-        a.new_empty(B),
-        a.new_empty(a.shape),
-        b.new_empty(b.shape),
-        a.new_empty(B + M),
-        a.new_empty(B + M, dtype=torch.float64),
-        a.new_empty(B + M),
-        a.new_empty(_kept_shape(B, M, a)),
-    )
+        a.new_empty(B), a.new_empty(a.shape), b.new_empty(b.shape), norms,
+        torch.empty_like(norms, dtype=torch.float64),
+        torch.empty_like(norms), a.new_empty(_kept_shape(B, M, a)),
+    )  # fmt: skip
 
 
 def _gradients(
@@ -149,17 +145,15 @@ def _gradients(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    native = ContrastiveKernels(unit_a, temperature, B, M)
     # What autograd kept may come back through hooks, with other strides.
     grad_loss, unit_a, unit_b = grad_loss.contiguous(), unit_a.contiguous(), unit_b.contiguous()
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
-    weight = unit_a.new_empty(B + M)
-    native.weigh(weight, sums, grad_loss)
-
     is_kept = len(kept) > 0
     # A kept tile has its masked entries out already.
     ids = (None, None) if is_kept else (source_ids, target_ids)
-    duplicates = native.group_duplicates(ids[0]), native.group_duplicates(ids[1])
+    native = ContrastiveKernels(unit_a, temperature, maximum, M, *ids)
+    weight = unit_a.new_empty(B + M)
+    native.weigh(weight, sums, grad_loss)
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
     rows, columns = tile_shape(B, M, unit_a)
@@ -175,9 +169,7 @@ def _gradients(
             tile, of_tile = next(tiles)[extent], buffer[extent]
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
-            native.gradient(
-                of_tile, tile, weight, maximum, grad_loss, duplicates, row, column, is_kept
-            )
+            native.gradient(of_tile, tile, weight, grad_loss, row, column, is_kept)
             if operand is not None:
                 operand.multiply(grad_a[row:last_row], of_tile, add=column > 0)
             if need_b:
@@ -194,15 +186,12 @@ def _gradients(
     return grad_a, grad_b, of_temperature
 
 
-def _fake_gradients(
-    _: Tensor, unit_a: Tensor, unit_b: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    E = unit_a.shape[1]
+def _fake_gradients(_: Tensor, a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     need_a, need_b = rest[-2:]
     return (
-        unit_a.new_empty(unit_a.shape[0] if need_a else 0, E),
-        unit_b.new_empty(unit_b.shape[0] if need_b else 0, E),
-        unit_a.new_empty((), dtype=torch.float64),
+        a.new_empty(len(a) if need_a else 0, a.shape[1]),
+        b.new_empty(len(b) if need_b else 0, b.shape[1]),
+        a.new_empty((), dtype=torch.float64),
     )
 
 
@@ -246,7 +235,6 @@ def _rounds(dtype: torch.dtype, device: torch.device) -> bool:
 def contrastive_loss_fused(
     a: Tensor,
     b: Tensor,
-    *,
     temperature: float | Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,

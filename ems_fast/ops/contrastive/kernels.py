@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,21 +30,31 @@ class ContrastiveKernels:
     Args:
         like: has the device and the dtype, float32 or float64.
         temperature: a scalar.
-        B: rows.
+        maximum: what exponentials are relative to, [B + M], rows and then columns; not used while
+            2 / temperature is small: then it is 1.
         M: columns; the positive of row i is column i.
+        ids: of the columns, int64 [M]; equal ones are not negatives of each other.
 
     Raises:
         InputError: a temperature that is not positive and finite, where its value is known.
     """
 
-    def __init__(self, like: Tensor, temperature: Tensor, B: int, M: int) -> None:
+    def __init__(
+        self,
+        like: Tensor,
+        temperature: Tensor,
+        maximum: Tensor,
+        M: int,
+        *ids: Tensor | None,
+    ) -> None:
         self._kernels = Kernels(like.device)
-        self._dtype, self._sizes = DTYPES[like.dtype], (B, M)
-        value = _host_value(temperature)
+        self._dtype, self._B, self._M = DTYPES[like.dtype], maximum.numel() - M, M
+        self._duplicates = [self._group(x) for x in ids]
+        self._maximum: Tensor | None = maximum  # suits any value
         self.k: Tensor | float
+        value = _host_value(temperature)
         if value is None and self._kernels.on_cuda:
             self.k = temperature.double().reciprocal()
-            self._bounded = False  # maxima suit any value
             return
         value = temperature.item() if value is None else value
         if not 0 < value < float("inf"):
@@ -50,26 +62,15 @@ class ContrastiveKernels:
         self.k = 1 / value
         if self._kernels.on_cuda:
             self.k = like.new_full((), self.k, dtype=torch.float64)
-        # Exponentials are taken relative to cosine 1, and `maximum` is not used.
-        self._bounded = 2 / value <= BOUNDED_SPAN[like.dtype]
-
-    def group_duplicates(self, ids: Tensor | None) -> Tensor | None:
-        """What the kernels want to know of ids [M]; None if no two are equal, where that is known.
-
-        On the CPU it is which columns share an id, int32 [3, M]. A GPU compares the ids.
-        """
-        if ids is None or self._kernels.on_cuda:
-            return None if ids is None else ids.contiguous()
-        groups = torch.empty(3, ids.numel(), dtype=torch.int32)
-        found = self._kernels.run(
-            "contrastive_group_duplicates", groups, ids.contiguous(), ids.numel()
-        )
-        return groups if found else None
+        if 2 / value <= BOUNDED_SPAN[like.dtype]:
+            self._maximum = None
 
     def workspace(self, rows: int, columns: int, like: Tensor) -> Tensor:
         """What `accumulate` needs beside a tile of this size."""
-        run = self._kernels.run
-        return like.new_empty(run("contrastive_workspace_size", rows, columns, self._bounded))
+        bounded = self._maximum is None
+        return like.new_empty(
+            self._kernels.run("contrastive_workspace_size", rows, columns, bounded)
+        )
 
     def normalise(self, unit: Tensor, inverse_norm: Tensor, x: Tensor) -> None:
         """Fill unit [R, E] and inverse_norm [R] from x [R, E]."""
@@ -79,52 +80,35 @@ class ContrastiveKernels:
         )  # fmt: skip
 
     def accumulate(
-        self,
-        sums: Tensor,
-        maximum: Tensor,
-        positive: Tensor,
-        tile: Tensor,
-        workspace: Tensor,
-        duplicates: tuple[Tensor | None, Tensor | None],
-        row: int,
-        column: int,
-        keep: bool,
-    ) -> None:
+        self, sums: Tensor, positive: Tensor, tile: Tensor, workspace: Tensor, row: int,
+        column: int, keep: bool,
+    ) -> None:  # fmt: skip
         """Add the exponentials of tile [R, C], at (row, column), to sums [B + M]."""
         self._kernels.run(
-            "contrastive_accumulate", sums, self._used(maximum), positive, tile, workspace,
-            *duplicates, self.k, self._dtype, *_place(tile, row, column), *self._sizes, keep,
+            "contrastive_accumulate", sums, self._maximum, positive, tile, workspace,
+            *self._at(tile, row, column), keep,
         )  # fmt: skip
 
-    def finish(self, loss: Tensor, sums: Tensor, maximum: Tensor) -> None:
+    def finish(self, loss: Tensor, sums: Tensor) -> None:
         """Turn the positives' cosines into losses [B], in place."""
         self._kernels.run(
-            "contrastive_finish", loss, sums, self._used(maximum), self.k, self._dtype,
-            loss.shape[0],
-        )  # fmt: skip
+            "contrastive_finish", loss, sums, self._maximum, self.k, self._dtype, self._B
+        )
 
     def weigh(self, weight: Tensor, sums: Tensor, grad_loss: Tensor) -> None:
         """What an exponential of each row and column weighs in the gradient, weight [B + M]."""
         self._kernels.run(
-            "contrastive_weigh", weight, sums, grad_loss, self.k, self._dtype, *self._sizes
+            "contrastive_weigh", weight, sums, grad_loss, self.k, self._dtype, self._B, self._M
         )
 
     def gradient(
-        self,
-        gradient: Tensor,
-        tile: Tensor,
-        weight: Tensor,
-        maximum: Tensor,
-        grad_loss: Tensor,
-        duplicates: tuple[Tensor | None, Tensor | None],
-        row: int,
-        column: int,
-        kept: bool,
-    ) -> None:
+        self, gradient: Tensor, tile: Tensor, weight: Tensor, grad_loss: Tensor, row: int,
+        column: int, kept: bool,
+    ) -> None:  # fmt: skip
         """Turn tile [R, C], at (row, column), into the gradient of its cosines."""
         self._kernels.run(
-            "contrastive_gradient", gradient, tile, weight, self._used(maximum), grad_loss,
-            *duplicates, self.k, self._dtype, *_place(tile, row, column), *self._sizes, kept,
+            "contrastive_gradient", gradient, tile, weight, self._maximum, grad_loss,
+            *self._at(tile, row, column), kept,
         )  # fmt: skip
 
     def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
@@ -137,9 +121,16 @@ class ContrastiveKernels:
         )  # fmt: skip
         return along
 
-    def _used(self, maximum: Tensor) -> Tensor | None:
-        return None if self._bounded else maximum
+    def _group(self, ids: Tensor | None) -> Tensor | None:
+        """What kernels want to know of ids [M]: on the CPU the columns that share one."""
+        if ids is None or self._kernels.on_cuda:
+            return None if ids is None else ids.contiguous()  # a GPU compares them
+        groups = torch.empty(3, ids.numel(), dtype=torch.int32)
+        found = self._kernels.run(
+            "contrastive_group_duplicates", groups, ids.contiguous(), ids.numel()
+        )
+        return groups if found else None
 
-
-def _place(tile: Tensor, row: int, column: int) -> tuple[int, int, int, int, int]:
-    return row, tile.shape[0], column, tile.shape[1], tile.stride(0)
+    def _at(self, tile: Tensor, row: int, column: int) -> tuple[Any, ...]:
+        place = (row, tile.shape[0], column, tile.shape[1], tile.stride(0))
+        return (*self._duplicates, self.k, self._dtype, *place, self._B, self._M)
