@@ -71,14 +71,13 @@ class BagOfWords:
                 f"offsets: shape {tuple(offsets.shape)}, expected [B + 1], one more than sentences"
             )
         offsets = offsets.to(torch.int64).contiguous()
-        lengths, first, end = offsets.diff(), int(offsets[0]), int(offsets[-1])
-        descends = bool((lengths < 0).any())
+        first, end, descends = int(offsets[0]), int(offsets[-1]), _descends(offsets)
         if first < 0 or end > ids.numel() or descends:
             raise InputError(
                 f"offsets: must ascend from at least 0 to at most the {ids.numel()} tokens of ids, "
                 f"got {first} to {end}{', not ascending' if descends else ''}"
             )
-        return cls._count(ids, offsets, lengths, end - first, weighting, vocab_size)
+        return cls._count(ids, offsets, offsets.diff(), end - first, weighting, vocab_size)
 
     @classmethod
     def from_padded(
@@ -176,14 +175,10 @@ class BagOfWords:
             len(self), vocab_size, K,
         ):  # fmt: skip
             return
-        if (
-            int(self.indptr[0]) != 0
-            or int(self.indptr[-1]) != K
-            or bool((self.indptr.diff() < 0).any())
-        ):
+        first, end = int(self.indptr[0]), int(self.indptr[-1])
+        if first != 0 or end != K or _descends(self.indptr):
             raise InputError(
-                f"targets.indptr: must ascend from 0 to the {K} entries, "
-                f"got {int(self.indptr[0])} to {int(self.indptr[-1])}"
+                f"targets.indptr: must ascend from 0 to the {K} entries, got {first} to {end}"
             )
         if K == 0:
             return
@@ -197,6 +192,10 @@ class BagOfWords:
         if not (least >= 0 and most < float("inf")):
             bad = least if not least >= 0 else most
             raise InputError(f"targets.weights: {bad}, expected finite and non-negative weights")
+
+
+def _descends(positions: Tensor) -> bool:
+    return bool((positions[1:] < positions[:-1]).any())  # a difference might wrap
 
 
 def _check_integers(name: str, tensor: Tensor) -> None:
