@@ -42,12 +42,11 @@ def tile_shape(B: int, M: int, like: Tensor) -> tuple[int, int]:
     return rows, _even_part(M, elements // rows)
 
 
-def _kept_shape(B: int, M: int, like: Tensor) -> tuple[int, int, int]:
+def _kept_shape(B: int, M: int, rows: int, columns: int, itemsize: int) -> tuple[int, int, int]:
     """Tiles that are kept, and the size of each in memory; no tiles if they are made again."""
-    rows, columns = tile_shape(B, M, like)
     tiles = -(-B // max(rows, 1)) * -(-M // max(columns, 1))
     shape = (tiles, rows, _stride(columns))
-    return shape if math.prod(shape) * like.dtype.itemsize <= KEPT_BYTES else (0, *shape[1:])
+    return shape if math.prod(shape) * itemsize <= KEPT_BYTES else (0, *shape[1:])
 
 
 def _even_part(length: int, most: int) -> int:
@@ -95,7 +94,7 @@ def _forward(
     sums = a.new_zeros(B + M, dtype=torch.float64)
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a)
-    kept = workspace.empty(_kept_shape(B, M, a), a.dtype, a.device)
+    kept = workspace.empty(_kept_shape(B, M, rows, columns, a.dtype.itemsize), a.dtype, a.device)
     keep = len(kept) > 0
     tiles = iter(kept if keep else itertools.repeat(a.new_empty(rows, _stride(columns))))
     room = native.workspace(rows, columns, a)
@@ -115,11 +114,11 @@ def _forward(
 
 def _fake_forward(a: Tensor, b: Tensor, *_: Any) -> tuple[Tensor, ...]:
     B, M = a.shape[0], b.shape[0]
+    kept = _kept_shape(B, M, *tile_shape(B, M, a), a.dtype.itemsize)
     norms = a.new_empty(B + M)
     return (
         a.new_empty(B), a.new_empty(a.shape), b.new_empty(b.shape), norms,
-        torch.empty_like(norms, dtype=torch.float64),
-        torch.empty_like(norms), a.new_empty(_kept_shape(B, M, a)),
+        torch.empty_like(norms, dtype=torch.float64), torch.empty_like(norms), a.new_empty(kept),
     )  # fmt: skip
 
 
@@ -178,9 +177,10 @@ def _gradients(
                 )
     if B == 0:
         grad_b.zero_()  # no tile has written to it
-    of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_a:
         of_temperature = -native.k * native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+    else:
+        of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
     return grad_a, grad_b, of_temperature

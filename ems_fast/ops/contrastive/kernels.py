@@ -33,7 +33,8 @@ class ContrastiveKernels:
         maximum: what exponentials are relative to, [B + M], rows and then columns; not used while
             2 / temperature is small: then it is 1.
         M: columns; the positive of row i is column i.
-        ids: of the columns, int64 [M]; equal ones are not negatives of each other.
+        source_ids: of the columns, int64 [M]; equal ones are not negatives of each other.
+        target_ids: likewise.
 
     Raises:
         InputError: a temperature that is not positive and finite, where its value is known.
@@ -45,11 +46,12 @@ class ContrastiveKernels:
         temperature: Tensor,
         maximum: Tensor,
         M: int,
-        *ids: Tensor | None,
+        source_ids: Tensor | None,
+        target_ids: Tensor | None,
     ) -> None:
         self._kernels = Kernels(like.device)
         self._dtype, self._B, self._M = DTYPES[like.dtype], maximum.numel() - M, M
-        self._duplicates = [self._group(x) for x in ids]
+        self._duplicates = self._group(source_ids), self._group(target_ids)
         self._maximum: Tensor | None = maximum  # suits any value
         self.k: Tensor | float
         value = _host_value(temperature)
@@ -114,7 +116,8 @@ class ContrastiveKernels:
     def normalise_backward(self, grad: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
         """Turn the gradient of unit [R, E] into that of x, in place; Σ grad · unit, float64."""
         along = grad.new_empty((), dtype=torch.float64)
-        dots = grad.new_empty(grad.shape[0], dtype=torch.float64)
+        # A GPU writes every row's down, to add them in order.
+        dots = grad.new_empty(len(grad), dtype=torch.float64) if self._kernels.on_cuda else None
         self._kernels.run(
             "contrastive_normalise_backward", grad, along, dots, unit, inverse_norm, self._dtype,
             *grad.shape, NORM_EPS,
