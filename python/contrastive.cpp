@@ -1,6 +1,6 @@
-// Bindings of csrc/contrastive.h: addresses become pointers, nothing else happens here. The functions
-// of python/cuda.cpp have the same names and take the same arguments up to the number of threads;
-// those that have no name here are for the GPU.
+// Bindings of csrc/contrastive.h: addresses become pointers, nothing else happens here. Functions
+// of the same names in python/cuda.cpp take the same arguments up to the number of threads; those
+// that have no name here are for the GPU.
 #include "contrastive.h"
 
 #include <pybind11/pybind11.h>
