@@ -1,6 +1,7 @@
 #include "bag_of_words.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace ems {
 
@@ -45,5 +46,27 @@ EMS_INSTANTIATE(std::uint16_t)
 EMS_INSTANTIATE(std::uint32_t)
 EMS_INSTANTIATE(std::int32_t)
 EMS_INSTANTIATE(std::int64_t)
+
+bool is_bag_of_words(const std::int64_t* indptr, const std::int64_t* indices, const float* weights,
+                     std::int64_t B, std::int64_t V, std::int64_t K) noexcept {
+  // Without branches, so that every loop vectorises: a number below 0 has the sign bit, and so has
+  // the difference of one that is too large. Unsigned, as differences of the others may wrap.
+  using Bits = std::uint64_t;
+  const auto k = static_cast<Bits>(K), last = static_cast<Bits>(V) - 1;
+  Bits bits = 0;
+  for (std::int64_t row = 0; row < B; ++row) {
+    const auto begin = static_cast<Bits>(indptr[row]), end = static_cast<Bits>(indptr[row + 1]);
+    bits |= begin | (k - begin) | (end - begin);
+  }
+  for (std::int64_t entry = 0; entry < K; ++entry) {
+    const auto id = static_cast<Bits>(indices[entry]);
+    bits |= id | (last - id);
+  }
+  // NaN compares to nothing.
+  std::int32_t bad = 0;
+  for (std::int64_t entry = 0; entry < K; ++entry)
+    bad |= !(weights[entry] >= 0) | !(weights[entry] <= std::numeric_limits<float>::max());
+  return indptr[0] == 0 && indptr[B] == K && bits >> 63 == 0 && bad == 0;
+}
 
 }  // namespace ems

@@ -29,4 +29,9 @@ BagResult bag_of_words(std::int64_t* indptr, std::int64_t* indices, float* weigh
                        const std::int64_t* begins, const std::int64_t* lengths, std::int64_t stride,
                        std::int64_t B, std::int64_t vocabulary, Weighting weighting) noexcept;
 
+// Whether these are B bags over V words with K entries: indptr ascends from 0 to K, ids are below V
+// and weights finite and not negative. What follows the indices of such bags stays in bounds.
+bool is_bag_of_words(const std::int64_t* indptr, const std::int64_t* indices, const float* weights,
+                     std::int64_t B, std::int64_t V, std::int64_t K) noexcept;
+
 }  // namespace ems

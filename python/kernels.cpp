@@ -4,11 +4,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <iterator>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "address.h"
@@ -23,6 +23,8 @@ void bind_gemm(py::module_& m);         // gemm.cpp
 void bind_table(py::module_& m);        // table.cpp
 
 namespace {
+
+using Size = std::int64_t;
 
 ems::Isa isa_from_name(const std::string& name) {
   for (ems::Isa isa : {ems::Isa::baseline, ems::Isa::avx2, ems::Isa::avx512})
@@ -50,20 +52,23 @@ void bind_isa(py::module_& m) {
 void bind_bag_of_words(py::module_& m) {
   m.def("bag_of_words",
         [](Address indptr, Address indices, Address weights, Address ids, Address begins,
-           Address lengths, std::int64_t stride, std::int64_t B, std::int64_t vocabulary,
-           int weighting, bool wide_ids) {
-          py::gil_scoped_release release;
+           Address lengths, bool wide_ids, int weighting, Size vocabulary, Size B) {
           const auto count = [&](auto* typed_ids) {
             const ems::BagResult result = ems::bag_of_words(
-                at<std::int64_t>(indptr), at<std::int64_t>(indices), at<float>(weights), typed_ids,
-                at<const std::int64_t>(begins), at<const std::int64_t>(lengths), stride, B,
-                vocabulary,
+                at<Size>(indptr), at<Size>(indices), at<float>(weights), typed_ids,
+                at<const Size>(begins), at<const Size>(lengths), 0, B, vocabulary,
                 static_cast<ems::Weighting>(
                     checked("weighting", weighting, ems::weighting_count)));
-            return std::tuple(result.entries, result.bad_row, result.bad_position);
+            return std::array{result.entries, result.bad_row, result.bad_position};
           };
-          return wide_ids ? count(at<const std::int64_t>(ids)) : count(at<const std::int32_t>(ids));
+          py::gil_scoped_release release;
+          return wide_ids ? count(at<const Size>(ids)) : count(at<const std::int32_t>(ids));
         });
+  m.def("bag_of_words_is_valid",
+        [](Address indptr, Address indices, Address weights, Size B, Size V, Size K) {
+          return ems::is_bag_of_words(at<const Size>(indptr), at<const Size>(indices),
+                                      at<const float>(weights), B, V, K);
+        }, py::call_guard<py::gil_scoped_release>());
 }
 
 const ems::XtrKernels& xtr_kernels(int dtype) {
@@ -71,58 +76,58 @@ const ems::XtrKernels& xtr_kernels(int dtype) {
   return table.kernels[checked("dtype", dtype, std::size(table.kernels))];
 }
 
+// The functions of python/cuda.cpp have the same names and take the same arguments up to the number
+// of threads; those that have no name here are for the GPU.
 void bind_xtr(py::module_& m) {
-  using py::gil_scoped_release;
-  const auto release = py::call_guard<gil_scoped_release>();
-  m.def("xtr_softmax",
-        [](Address z, Address shift, Address total, Address rescale, int dtype, std::int64_t n,
-           std::int64_t B, int threads) {
-          xtr_kernels(dtype).softmax(at<void>(z), at<void>(shift), at<double>(total),
-                                     at<void>(rescale), n, B, threads);
-        }, release);
-  m.def("xtr_probabilities",
-        [](Address z, Address logsumexp, int dtype, std::int64_t n, std::int64_t B, int threads) {
-          xtr_kernels(dtype).probabilities(at<void>(z), at<void>(logsumexp), n, B, threads);
-        }, release);
-  m.def("xtr_exponentials",
-        [](Address e, Address weight, Address hidden, Address shift, Address total, std::int64_t n,
-           std::int64_t B, std::int64_t D, int threads) {
-          return ems::active_xtr_table().exponentials(
-              at<float>(e), at<float>(weight), at<float>(hidden), at<float>(shift),
-              at<double>(total), n, B, D, threads);
-        }, release);
-  m.def("xtr_accumulate",
-        [](Address out, Address in, int dtype, bool add, std::int64_t size, int threads) {
-          xtr_kernels(dtype).accumulate(at<void>(out), at<void>(in), add, size, threads);
-        }, release);
-  m.def("xtr_gather",
-        [](Address out, Address mass, Address entropy, Address indptr, Address indices, Address q,
-           Address weight, int dtype, std::int64_t B, std::int64_t D, int threads) {
-          xtr_kernels(dtype).gather(
-              at<void>(out), at<double>(mass), at<double>(entropy), at<std::int64_t>(indptr),
-              at<std::int64_t>(indices), at<float>(q), at<void>(weight), B, D, threads);
-        }, release);
-  m.def("xtr_scatter",
-        [](Address out, Address wordptr, Address rows, Address values, Address scale,
-           Address hidden, bool wide, std::int64_t n, std::int64_t D, int threads) {
-          const auto run = [&](auto* kernel, auto zero) {
-            using T = decltype(zero);
-            kernel(at<T>(out), at<std::int64_t>(wordptr), at<std::int32_t>(rows), at<T>(values),
-                   at<T>(scale), at<T>(hidden), n, D, threads);
-          };
-          const ems::XtrScatter& scatter = ems::active_xtr_table().scatter;
-          wide ? run(scatter.float64, 0.0) : run(scatter.float32, 0.0f);
-        }, release);
-  m.def("xtr_transpose",
-        [](Address wordptr, Address rows, Address values, Address indptr, Address indices,
-           Address q, bool wide, std::int64_t B, std::int64_t V) {
-          const auto run = [&](auto zero) {
-            ems::xtr_transpose(at<std::int64_t>(wordptr), at<std::int32_t>(rows),
-                               at<decltype(zero)>(values), at<std::int64_t>(indptr),
-                               at<std::int64_t>(indices), at<float>(q), B, V);
-          };
-          wide ? run(0.0) : run(0.0f);
-        }, release);
+  const auto def = [&](const char* name, auto function) {
+    m.def(name, function, py::call_guard<py::gil_scoped_release>());
+  };
+  def("xtr_softmax_workspace_size", [](Size, Size, int) { return Size{0}; });
+  def("xtr_softmax", [](Address z, Address shift, Address total, Address rescale, Address,
+                        int dtype, Size n, Size B, int threads) {
+    xtr_kernels(dtype).softmax(at<void>(z), at<void>(shift), at<double>(total), at<void>(rescale),
+                               n, B, threads);
+  });
+  def("xtr_probabilities",
+      [](Address z, Address logsumexp, int dtype, Size n, Size B, int threads) {
+        xtr_kernels(dtype).probabilities(at<void>(z), at<void>(logsumexp), n, B, threads);
+      });
+  def("xtr_exponentials", [](Address e, Address weight, Address hidden, Address shift,
+                             Address total, Size n, Size B, Size D, int threads) {
+    return ems::active_xtr_table().exponentials(at<float>(e), at<float>(weight), at<float>(hidden),
+                                                at<float>(shift), at<double>(total), n, B, D,
+                                                threads);
+  });
+  def("xtr_accumulate",
+      [](Address out, Address in, Address, int dtype, bool add, Size size, int threads) {
+        xtr_kernels(dtype).accumulate(at<void>(out), at<void>(in), add, size, threads);
+      });
+  def("xtr_gather", [](Address out, Address mass, Address entropy, Address indptr, Address indices,
+                       Address q, Address weight, int dtype, Size B, Size D, Size, Size,
+                       int threads) {
+    xtr_kernels(dtype).gather(at<void>(out), at<double>(mass), at<double>(entropy),
+                              at<Size>(indptr), at<Size>(indices), at<float>(q), at<void>(weight),
+                              B, D, threads);
+  });
+  // words: where each word's entries begin, [V + 1].
+  def("xtr_scatter", [](Address out, Address words, Address, Address rows, Address values,
+                        Address scale, Address hidden, int dtype, Size first_word, Size n, Size,
+                        Size D, Size, int threads) {
+    const auto run = [&](auto* kernel, auto zero) {
+      using T = decltype(zero);
+      kernel(at<T>(out), at<Size>(words) + first_word, at<std::int32_t>(rows), at<T>(values),
+             at<T>(scale), at<T>(hidden), n, D, threads);
+    };
+    const ems::XtrScatter& scatter = ems::active_xtr_table().scatter;
+    checked("dtype", dtype, 2) ? run(scatter.float64, 0.0) : run(scatter.float32, 0.0f);
+  });
+  def("xtr_transpose", [](Address words, Address rows, Address values, Address indptr,
+                          Address indices, Address q, int dtype, Size B, Size V, int) {
+    with_real(dtype, [&](auto zero) {
+      ems::xtr_transpose(at<Size>(words), at<std::int32_t>(rows), at<decltype(zero)>(values),
+                         at<Size>(indptr), at<Size>(indices), at<float>(q), B, V);
+    });
+  });
 }
 
 }  // namespace

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import InputError
-from ems_fast.ops.native import kernels
+from ems_fast.ops.impl import check_choice
+from ems_fast.ops.native import import_error, kernels
 
 Weighting = Literal["count", "distinct", "released"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
@@ -70,18 +71,13 @@ class BagOfWords:
                 f"offsets: shape {tuple(offsets.shape)}, expected [B + 1], one more than sentences"
             )
         offsets = offsets.to(torch.int64).contiguous()
-        if (
-            int(offsets[0]) < 0
-            or int(offsets[-1]) > ids.numel()
-            or bool((offsets.diff() < 0).any())
-        ):
+        first, end, descends = int(offsets[0]), int(offsets[-1]), _descends(offsets)
+        if first < 0 or end > ids.numel() or descends:
             raise InputError(
                 f"offsets: must ascend from at least 0 to at most the {ids.numel()} tokens of ids, "
-                f"got {int(offsets[0])} to {int(offsets[-1])}"
-                + (", not ascending" if bool((offsets.diff() < 0).any()) else "")
+                f"got {first} to {end}{', not ascending' if descends else ''}"
             )
-        room = int(offsets[-1] - offsets[0])
-        return cls._count(ids, offsets, None, 0, offsets.numel() - 1, room, weighting, vocab_size)
+        return cls._count(ids, offsets, offsets.diff(), end - first, weighting, vocab_size)
 
     @classmethod
     def from_padded(
@@ -117,45 +113,32 @@ class BagOfWords:
             raise InputError(
                 f"lengths: row {row} has length {int(lengths[row])}, expected 0 to T = {T}"
             )
-        return cls._count(ids, None, lengths, T, B, int(lengths.sum()), weighting, vocab_size)
+        begins = torch.arange(B) * T
+        return cls._count(ids, begins, lengths, int(lengths.sum()), weighting, vocab_size)
 
     @classmethod
     def _count(
         cls,
         ids: Tensor,
-        begins: Tensor | None,
-        lengths: Tensor | None,
-        stride: int,
-        B: int,
+        begins: Tensor,
+        lengths: Tensor,
         room: int,
         weighting: Weighting,
         vocab_size: int | None,
     ) -> BagOfWords:
-        if weighting not in WEIGHTINGS:
-            raise InputError(
-                f"weighting: got {weighting!r}, expected one of {', '.join(map(repr, WEIGHTINGS))}"
-            )
+        check_choice("weighting", weighting, WEIGHTINGS)
         if vocab_size is not None and vocab_size < 1:
             raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")
-        ids = ids.contiguous()
+        ids, B = ids.contiguous(), lengths.numel()
         indptr = torch.empty(B + 1, dtype=torch.int64)
         indices = torch.empty(room, dtype=torch.int64)
         weights = torch.empty(room, dtype=torch.float32)
         entries, row, position = kernels().bag_of_words(
-            indptr.data_ptr(),
-            indices.data_ptr(),
-            weights.data_ptr(),
-            ids.data_ptr(),
-            0 if begins is None else begins.data_ptr(),
-            0 if lengths is None else lengths.data_ptr(),
-            stride,
-            B,
-            -1 if vocab_size is None else vocab_size,
-            WEIGHTINGS.index(weighting),
-            ids.dtype == torch.int64,
-        )
+            indptr, indices, weights, ids, begins, lengths, ids.dtype == torch.int64,
+            WEIGHTINGS.index(weighting), -1 if vocab_size is None else vocab_size, B,
+        )  # fmt: skip
         if entries < 0:
-            at = (int(begins[row]) if begins is not None else row * stride) + position
+            at = int(begins[row]) + position
             allowed = "0 or more" if vocab_size is None else f"0 to {vocab_size - 1}"
             raise InputError(
                 f"ids: sentence {row} has id {int(ids.view(-1)[at])} at position {position}, "
@@ -185,14 +168,17 @@ class BagOfWords:
             raise InputError(f"targets.weights: {self.weights.numel()} for {K} indices")
         if self.indptr.numel() == 0:
             raise InputError("targets.indptr: empty, expected B + 1 positions")
-        if (
-            int(self.indptr[0]) != 0
-            or int(self.indptr[-1]) != K
-            or bool((self.indptr.diff() < 0).any())
-        ):
+        # One pass in a few microseconds for every step's bags; what follows finds the words for it.
+        on_cpu = self.indptr.is_cpu and self.indices.is_cpu and self.weights.is_cpu
+        if on_cpu and import_error() is None and kernels().bag_of_words_is_valid(
+            self.indptr.contiguous(), self.indices.contiguous(), self.weights.contiguous(),
+            len(self), vocab_size, K,
+        ):  # fmt: skip
+            return
+        first, end = int(self.indptr[0]), int(self.indptr[-1])
+        if first != 0 or end != K or _descends(self.indptr):
             raise InputError(
-                f"targets.indptr: must ascend from 0 to the {K} entries, "
-                f"got {int(self.indptr[0])} to {int(self.indptr[-1])}"
+                f"targets.indptr: must ascend from 0 to the {K} entries, got {first} to {end}"
             )
         if K == 0:
             return
@@ -206,6 +192,10 @@ class BagOfWords:
         if not (least >= 0 and most < float("inf")):
             bad = least if not least >= 0 else most
             raise InputError(f"targets.weights: {bad}, expected finite and non-negative weights")
+
+
+def _descends(positions: Tensor) -> bool:
+    return bool((positions[1:] < positions[:-1]).any())  # a difference might wrap
 
 
 def _check_integers(name: str, tensor: Tensor) -> None:

@@ -1,7 +1,8 @@
-"""The `impl` switch that every objective shares."""
+"""The `impl` and `reduction` switches that every objective shares."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -35,20 +36,28 @@ def check_fused_device(device: torch.device) -> None:
     )
 
 
-def check_impl(impl: str) -> None:
-    """Raise `InputError` unless `impl` is one of `IMPLS`."""
-    if impl not in IMPLS:
-        raise InputError(f"impl: got {impl!r}, expected one of {', '.join(map(repr, IMPLS))}")
+def check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
+    """Raise `InputError` unless `given` is one of `choices`."""
+    if given not in choices:
+        raise InputError(f"{name}: got {given!r}, expected one of {', '.join(map(repr, choices))}")
 
 
-def run_compiled(compiled: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
-    """What a function of `torch.compile` returns.
+@functools.cache
+def _compiled(reference: Callable[..., Tensor], dynamic: bool | None) -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(reference, dynamic=dynamic)
+    return compiled
+
+
+def run_compiled(
+    reference: Callable[..., Tensor], *args: Any, dynamic: bool | None = None, **options: Any
+) -> Tensor:
+    """What `torch.compile` of a reference returns.
 
     Raises:
         BackendError: the compiler is missing or fails.
     """
     try:
-        return compiled(*args, **options)
+        return _compiled(reference, dynamic)(*args, **options)
     except Exception as error:
         # The classes are not named here: importing torch._dynamo takes seconds. Which of them comes
         # where there is no C++ compiler differs between versions of torch.
@@ -66,9 +75,8 @@ Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
-def check_reduction(reduction: str) -> None:
-    """Raise `InputError` unless `reduction` is one of `REDUCTIONS`."""
-    if reduction not in REDUCTIONS:
-        raise InputError(
-            f"reduction: got {reduction!r}, expected one of {', '.join(map(repr, REDUCTIONS))}"
-        )
+def reduce_rows(loss: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce loss [B]; the mean of no rows is 0, so that an empty batch trains on nothing."""
+    if reduction == "none":
+        return loss
+    return loss.sum() if reduction == "sum" or loss.shape[0] == 0 else loss.mean()

@@ -1,9 +1,11 @@
-"""The compiled extensions: loaded once, with the reason kept when one cannot be."""
+"""The compiled extensions: loaded once, with the reason kept when one cannot be, and called."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 from types import ModuleType
+from typing import Any
 
 # torch first: its libgomp.so.1 must be the one the kernels bind to, so that both share one pool.
 import torch
@@ -11,26 +13,25 @@ from torch import Tensor
 
 from ems_fast.errors import BackendError
 
-_kernels: ModuleType | None
-_import_error: str | None
-try:
-    from ems_fast import _kernels  # type: ignore[attr-defined,no-redef]
 
-    _import_error = None
-except ImportError as error:
-    _kernels = None
-    _import_error = str(error)
+def _load(name: str) -> tuple[ModuleType | None, str | None]:
+    try:
+        return importlib.import_module(f"ems_fast.{name}"), None
+    except ImportError as error:
+        return None, str(error)
 
-_cuda: ModuleType | None
-_cuda_import_error: str | None
-try:
-    from ems_fast import _cuda  # type: ignore[attr-defined,no-redef]
 
-    _cuda_import_error = None
-except ImportError as error:
-    _cuda = None
-    build = getattr(_kernels, "cuda_build", "built")
-    _cuda_import_error = str(error) if build == "built" else build
+_kernels, _import_error = _load("_kernels")
+_cuda, _cuda_import_error = _load("_cuda")
+if _cuda is None and _kernels is not None and _kernels.cuda_build != "built":
+    _cuda_import_error = _kernels.cuda_build
+
+# Types of the devices whose tensors go to the CUDA kernels. Tests add the CPU, with a _cuda that is
+# the kernels' source compiled for it.
+_cuda_device_types = frozenset({"cuda"})
+
+# The numbers that stand for dtypes in the kernels (csrc/xtr.h); float16 only in those for CUDA.
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
 def kernels() -> ModuleType:
@@ -88,44 +89,41 @@ def _device_problem(cuda: ModuleType) -> str | None:
     return None if count else problem or "there is no device"
 
 
-# Types of the devices whose tensors go to the CUDA kernels. Tests add the CPU, with a _cuda that is
-# the kernels' source compiled for it.
-_cuda_device_types = frozenset({"cuda"})
-
-
 def runs_on_cuda(device: torch.device) -> bool:
     """Whether tensors on `device` go to the CUDA kernels."""
     return device.type in _cuda_device_types
 
 
-class CudaQueue:
-    """Torch's current stream on a device, on which the CUDA kernels are queued.
+class Kernels:
+    """The kernels for tensors on one device. A name takes the same arguments on every device.
 
-    Args:
-        device: a CUDA device; the CPU in tests.
+    On a GPU a kernel is queued on the stream that is torch's current one when this is made, and
+    nothing waits for it.
+
+    Raises:
+        BackendError: there are none for this device here.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._kernels = cuda_kernels()
-        self._on_gpu = device.type == "cuda"
-        self._where = (0, 0)
-        if self._on_gpu:
+        self.on_cuda = runs_on_cuda(device)
+        self._gpu: int | None = None
+        self._where: tuple[int, ...]  # what every kernel wants to know last
+        if not self.on_cuda:
+            self._module, self._where = kernels(), (num_threads(),)
+            return
+        self._module, self._where = cuda_kernels(), (0, 0)
+        if device.type == "cuda":
             stream = torch.cuda.current_stream(device)
+            self._gpu = stream.device_index
             self._where = (stream.device_index, stream.cuda_stream)
 
-    def run(self, name: str, *arguments: object) -> None:
-        """Queue the kernel `name`; nothing waits for it."""
-        kernel = getattr(self._kernels, name)
-        if self._on_gpu and torch.cuda.current_device() != self._where[0]:
-            with torch.cuda.device(self._where[0]):
-                kernel(*arguments, *self._where)
-        else:
-            kernel(*arguments, *self._where)
-
-
-def address(tensor: Tensor | None) -> int:
-    """Where a kernel finds the tensor's elements; 0 stands for None."""
-    return 0 if tensor is None else tensor.data_ptr()
+    def run(self, name: str, *arguments: Tensor | float | None) -> Any:
+        """Call a kernel. It takes tensors by their address (None: 0), dtypes as in `DTYPES`."""
+        kernel = getattr(self._module, name)
+        if self._gpu is not None and self._gpu != torch.cuda.current_device():
+            with torch.cuda.device(self._gpu):
+                return kernel(*arguments, *self._where)
+        return kernel(*arguments, *self._where)
 
 
 def num_threads() -> int:

@@ -1,4 +1,4 @@
-"""What only a GPU can show; the same kernels run on the CPU in the other test_cuda_*.py.
+"""What only a GPU can show; the same cases as on the CPU are in tests/ops (TestOnGpu).
 
 pytest -m cuda
 compute-sanitizer --tool memcheck pytest -m cuda -k matches    # also: racecheck, synccheck

@@ -108,6 +108,7 @@ def test_arguments_are_not_modified() -> None:
         ([1, -4], [0, 2], {}, "sentence 0 has id -4 at position 1, expected 0 or more"),
         ([1], [0, 2], {}, "offsets: must ascend"),
         ([1, 2], [0, 2, 1], {}, "not ascending"),
+        ([1, 2], [0, (1 << 63) - 1, -2, 2], {}, "not ascending"),
         ([1], [], {}, "offsets: shape"),
         ([[1]], [0, 1], {}, "ids: shape"),
         ([1.5], [0, 1], {}, "ids: dtype float32"),

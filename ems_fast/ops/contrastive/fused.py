@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError, InputError
 from ems_fast.ops import workspace
-from ems_fast.ops.contrastive.cpu import CpuKernels
-from ems_fast.ops.contrastive.cuda import CudaKernels
+from ems_fast.ops.contrastive.kernels import ContrastiveKernels
 from ems_fast.ops.gemm import Operand, can_round, multiply_transposed
 from ems_fast.ops.native import runs_on_cuda
+from ems_fast.ops.operators import register
 
 # Bytes of a tile. Two megabytes stay in the second-level caches of two cores; the matrix products
 # measured 2 % slower with 4 MB. For a GPU, a launch costs as much as a megabyte's traffic.
@@ -29,9 +28,6 @@ TILE_BYTES = 2 << 20
 CUDA_TILE_BYTES = 64 << 20
 # Tiles that have at most this size together, 4,096 float32 pairs, are kept for the backward pass.
 KEPT_BYTES = 80 << 20
-# With 2 / temperature up to this, exp((cos − 1) / temperature) keeps full precision for every
-# cosine: no running maximum is needed, and one exponential serves rows and columns.
-BOUNDED_SPAN = {torch.float32: 60.0, torch.float64: 600.0}
 # Running maxima start at a value that no cosine falls below.
 LEAST_COSINE = -2.0
 
@@ -46,12 +42,11 @@ def tile_shape(B: int, M: int, like: Tensor) -> tuple[int, int]:
     return rows, _even_part(M, elements // rows)
 
 
-def _kept_shape(B: int, M: int, like: Tensor) -> tuple[int, int, int]:
+def _kept_shape(B: int, M: int, rows: int, columns: int, itemsize: int) -> tuple[int, int, int]:
     """Tiles that are kept, and the size of each in memory; no tiles if they are made again."""
-    rows, columns = tile_shape(B, M, like)
     tiles = -(-B // max(rows, 1)) * -(-M // max(columns, 1))
     shape = (tiles, rows, _stride(columns))
-    return shape if math.prod(shape) * like.dtype.itemsize <= KEPT_BYTES else (0, *shape[1:])
+    return shape if math.prod(shape) * itemsize <= KEPT_BYTES else (0, *shape[1:])
 
 
 def _even_part(length: int, most: int) -> int:
@@ -72,28 +67,6 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, start + size)
 
 
-def _host_value(temperature: Tensor) -> float | None:
-    """The temperature, unless reading it would wait for a device."""
-    return temperature.item() if temperature.device.type == "cpu" else None
-
-
-def _kernels(like: Tensor, temperature: Tensor, B: int, M: int) -> CpuKernels | CudaKernels:
-    """The kernels for the device and the dtype of `like`."""
-    on_cuda = runs_on_cuda(like.device)
-    value = _host_value(temperature)
-    if value is None and on_cuda:
-        k = temperature.double().reciprocal()
-        return CudaKernels(like.dtype, B, M, k=k, bounded=False)  # maxima suit any value
-    value = temperature.item() if value is None else value
-    if not 0 < value < float("inf"):
-        raise InputError(f"temperature: got {value}, expected a positive finite number")
-    bounded = 2 / value <= BOUNDED_SPAN[like.dtype]
-    if on_cuda:
-        k = like.new_full((), 1 / value, dtype=torch.float64)
-        return CudaKernels(like.dtype, B, M, k=k, bounded=bounded)
-    return CpuKernels(like.dtype, B, M, k=1 / value, bounded=bounded)
-
-
 def _forward(
     a: Tensor,
     b: Tensor,
@@ -110,23 +83,21 @@ def _forward(
         1; the tiles that are kept, [tiles, rows, stride].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
-    native = _kernels(a, temperature, B, M)
+    maximum = a.new_full((B + M,), LEAST_COSINE)
+    native = ContrastiveKernels(a, temperature, maximum, M, source_ids, target_ids)
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
     native.normalise(unit_a, inverse_norm[:B], a)
     native.normalise(unit_b, inverse_norm[B:], b)
 
-    sources = native.group_duplicates(source_ids)
-    targets = native.group_duplicates(target_ids)
     sums = a.new_zeros(B + M, dtype=torch.float64)
-    maximum = a.new_full((B + M,), LEAST_COSINE)  # stays unused where the cosines are bounded
     loss = a.new_empty(B)
     rows, columns = tile_shape(B, M, a)
-    kept = workspace.empty(_kept_shape(B, M, a), a.dtype, a.device)
+    kept = workspace.empty(_kept_shape(B, M, rows, columns, a.dtype.itemsize), a.dtype, a.device)
     keep = len(kept) > 0
     tiles = iter(kept if keep else itertools.repeat(a.new_empty(rows, _stride(columns))))
-    room = a.new_empty(native.workspace_size(rows, columns))
+    room = native.workspace(rows, columns, a)
     for column, last_column in _parts(M, columns):
         columns_of_b = Operand(unit_b[column:last_column].t(), rounded=rounded)
         for row, last_row in _parts(B, rows):
@@ -136,29 +107,19 @@ def _forward(
                 buffer[last_row - row :].zero_()
                 buffer[:, last_column - column :].zero_()
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
-            native.accumulate(sums, maximum, loss, tile, room, sources, targets, row, column, keep)
-    native.finish(loss, sums, maximum)
+            native.accumulate(sums, loss, tile, room, row, column, keep)
+    native.finish(loss, sums)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
 
 
-def _fake_forward(
-    a: Tensor,
-    b: Tensor,
-    temperature: Tensor,
-    source_ids: Tensor | None,
-    target_ids: Tensor | None,
-    rounded: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake_forward(a: Tensor, b: Tensor, *_: Any) -> tuple[Tensor, ...]:
     B, M = a.shape[0], b.shape[0]
+    kept = _kept_shape(B, M, *tile_shape(B, M, a), a.dtype.itemsize)
+    norms = a.new_empty(B + M)
     return (
-        a.new_empty(B),
-        a.new_empty(a.shape),
-        b.new_empty(b.shape),
-        a.new_empty(B + M),
-        a.new_empty(B + M, dtype=torch.float64),
-        a.new_empty(B + M),
-        a.new_empty(_kept_shape(B, M, a)),
-    )
+        a.new_empty(B), a.new_empty(a.shape), b.new_empty(b.shape), norms,
+        torch.empty_like(norms, dtype=torch.float64), torch.empty_like(norms), a.new_empty(kept),
+    )  # fmt: skip
 
 
 def _gradients(
@@ -183,17 +144,15 @@ def _gradients(
         float64 scalar, which only `need_a` computes.
     """
     B, M, E = unit_a.shape[0], unit_b.shape[0], unit_a.shape[1]
-    native = _kernels(unit_a, temperature, B, M)
     # What autograd kept may come back through hooks, with other strides.
     grad_loss, unit_a, unit_b = grad_loss.contiguous(), unit_a.contiguous(), unit_b.contiguous()
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
-    weight = unit_a.new_empty(B + M)
-    native.weigh(weight, sums, grad_loss)
-
     is_kept = len(kept) > 0
     # A kept tile has its masked entries out already.
-    sources = None if is_kept else native.group_duplicates(source_ids)
-    targets = None if is_kept else native.group_duplicates(target_ids)
+    ids = (None, None) if is_kept else (source_ids, target_ids)
+    native = ContrastiveKernels(unit_a, temperature, maximum, M, *ids)
+    weight = unit_a.new_empty(B + M)
+    native.weigh(weight, sums, grad_loss)
     grad_a = unit_a.new_empty(B if need_a else 0, E)
     grad_b = unit_b.new_empty(M if need_b else 0, E)
     rows, columns = tile_shape(B, M, unit_a)
@@ -209,18 +168,7 @@ def _gradients(
             tile, of_tile = next(tiles)[extent], buffer[extent]
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
-            native.gradient(
-                of_tile,
-                tile,
-                weight,
-                maximum,
-                grad_loss,
-                sources,
-                targets,
-                row,
-                column,
-                is_kept,
-            )
+            native.gradient(of_tile, tile, weight, grad_loss, row, column, is_kept)
             if operand is not None:
                 operand.multiply(grad_a[row:last_row], of_tile, add=column > 0)
             if need_b:
@@ -229,41 +177,25 @@ def _gradients(
                 )
     if B == 0:
         grad_b.zero_()  # no tile has written to it
-    of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_a:
-        of_temperature = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+        of_temperature = -native.k * native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+    else:
+        of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
     return grad_a, grad_b, of_temperature
 
 
-def _fake_gradients(
-    grad_loss: Tensor,
-    unit_a: Tensor,
-    unit_b: Tensor,
-    inverse_norm: Tensor,
-    sums: Tensor,
-    maximum: Tensor,
-    kept: Tensor,
-    temperature: Tensor,
-    source_ids: Tensor | None,
-    target_ids: Tensor | None,
-    rounded: bool,
-    need_a: bool,
-    need_b: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    E = unit_a.shape[1]
+def _fake_gradients(_: Tensor, a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    need_a, need_b = rest[-2:]
     return (
-        unit_a.new_empty(unit_a.shape[0] if need_a else 0, E),
-        unit_b.new_empty(unit_b.shape[0] if need_b else 0, E),
-        unit_a.new_empty((), dtype=torch.float64),
+        a.new_empty(len(a) if need_a else 0, a.shape[1]),
+        b.new_empty(len(b) if need_b else 0, b.shape[1]),
+        a.new_empty((), dtype=torch.float64),
     )
 
 
-def _no_second_derivative(ctx: Any, *_: Tensor | None) -> None:
-    raise BackendError(
-        "impl='fused' has first derivatives only: pass impl='reference' to differentiate twice"
-    )
+contrastive_backward = register("contrastive_backward", _gradients, _fake_gradients)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -280,46 +212,14 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
-        grad_loss,
-        *saved,
-        temperature,
-        source_ids,
-        target_ids,
-        ctx.rounded,
-        need_a or need_temperature,
-        need_b,
-    )
-    return (
-        grad_a if need_a else None,
-        grad_b if need_b else None,
-        grad_temperature.to(temperature) if need_temperature else None,
-        None,
-        None,
-        None,
-    )
+        grad_loss, *saved, temperature, source_ids, target_ids, ctx.rounded,
+        need_a or need_temperature, need_b,
+    )  # fmt: skip
+    of_temperature = grad_temperature.to(temperature) if need_temperature else None
+    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 3)
 
 
-# The same registrations as torch.library.custom_op's, without the wrappers that it puts around an
-# eager call: those cost as much as the kernels of a small batch.
-_LIBRARY: Any = torch.library.Library("ems_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
-
-
-def _register(name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
-    _LIBRARY.impl(name, function, "CPU")
-    _LIBRARY.impl(name, function, "CUDA")
-    torch.library.register_fake(f"ems_fast::{name}", fake, lib=_LIBRARY)
-    return getattr(torch.ops.ems_fast, name).default
-
-
-contrastive_forward = _register("contrastive", _forward, _fake_forward)
-contrastive_backward = _register("contrastive_backward", _gradients, _fake_gradients)
-torch.library.register_autograd(
-    "ems_fast::contrastive", _backward, setup_context=_setup_context, lib=_LIBRARY
-)
-torch.library.register_autograd(
-    "ems_fast::contrastive_backward", _no_second_derivative, lib=_LIBRARY
-)
+contrastive_forward = register("contrastive", _forward, _fake_forward, _backward, _setup_context)
 
 
 def _rounds(dtype: torch.dtype, device: torch.device) -> bool:
@@ -335,7 +235,6 @@ def _rounds(dtype: torch.dtype, device: torch.device) -> bool:
 def contrastive_loss_fused(
     a: Tensor,
     b: Tensor,
-    *,
     temperature: float | Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,

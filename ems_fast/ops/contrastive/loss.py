@@ -12,14 +12,15 @@ from ems_fast.errors import InputError
 from ems_fast.ops.contrastive.fused import contrastive_loss_fused
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 from ems_fast.ops.impl import (
+    IMPLS,
+    REDUCTIONS,
     Impl,
     Reduction,
+    check_choice,
     check_fused_device,
-    check_impl,
-    check_reduction,
+    reduce_rows,
     run_compiled,
 )
-from ems_fast.ops.reduce import reduce_rows
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -63,40 +64,24 @@ def contrastive_loss(
         InputError: shapes, dtypes or values that do not fit.
         BackendError: `impl` names a backend that is missing.
     """
-    check_impl(impl)
-    check_reduction(reduction)
+    check_choice("impl", impl, IMPLS)
+    check_choice("reduction", reduction, REDUCTIONS)
     _check_vectors(a, b)
     _check_temperature(temperature)
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
     if impl == "fused":
         check_fused_device(a.device)
-        losses = contrastive_loss_fused(
-            a,
-            b,
-            temperature=temperature,
-            source_ids=source_ids,
-            target_ids=target_ids,
-        )
+        losses = contrastive_loss_fused(a, b, temperature, source_ids, target_ids)
         return reduce_rows(losses, reduction)
     run: Callable[..., Tensor] = contrastive_loss_reference
     if impl == "compiled":
-        run = functools.partial(run_compiled, _compile_reference())
+        run = functools.partial(run_compiled, run)
     with torch.autocast(a.device.type, enabled=False):
         return run(
-            a,
-            b,
-            temperature=temperature,
-            source_ids=source_ids,
-            target_ids=target_ids,
+            a, b, temperature=temperature, source_ids=source_ids, target_ids=target_ids,
             reduction=reduction,
-        )
-
-
-@functools.cache
-def _compile_reference() -> Callable[..., Tensor]:
-    compiled: Callable[..., Tensor] = torch.compile(contrastive_loss_reference)
-    return compiled
+        )  # fmt: skip
 
 
 def _check_vectors(a: Tensor, b: Tensor) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.ops.impl import Reduction
-from ems_fast.ops.reduce import reduce_rows
+from ems_fast.ops.impl import Reduction, reduce_rows
 
 # Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
 NORM_EPS = 1e-12

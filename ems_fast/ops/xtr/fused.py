@@ -27,12 +27,11 @@ from torch import Tensor
 from ems_fast.errors import InputError
 from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
-from ems_fast.ops.gemm import Operand
 from ems_fast.ops.impl import check_fused_device
-from ems_fast.ops.native import kernels, runs_on_cuda
-from ems_fast.ops.xtr import products as xtr_products
-from ems_fast.ops.xtr.products import products_of, sum_dtype
-from ems_fast.ops.xtr.targets import targets_of
+from ems_fast.ops.native import runs_on_cuda
+from ems_fast.ops.operators import register
+from ems_fast.ops.xtr import chunks
+from ems_fast.ops.xtr.kernels import XtrKernels
 
 
 def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
@@ -49,8 +48,7 @@ def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     return dtype
 
 
-@torch.library.custom_op("ems_fast::xtr_forward", mutates_args=())
-def xtr_forward(
+def _forward(
     hidden: Tensor,
     weight: Tensor,
     indptr: Tensor,
@@ -70,37 +68,36 @@ def xtr_forward(
     # On a GPU reading them would wait for it, and the kernels stay in bounds by themselves.
     if not runs_on_cuda(hidden.device):
         BagOfWords(indptr, indices, q).check(weight.shape[0])
-    p = products_of(hidden, weight, dtype)
-    targets = targets_of(indptr, indices, q, p)
-    B, D, V = p.B, p.D, p.V
+    native = XtrKernels(hidden, weight, dtype)
+    B, D, V = native.B, native.D, native.V
     R, n_chunks = _saved_sizes(hidden, V, dtype, need_hidden, need_weight, workspace_bytes)
-    kept = workspace.empty((R, B), p.dtype, p.device)
-    scratch = p.scratch(p.dtype, B if R < V else 0)
-    shifts = torch.empty((n_chunks, B), dtype=p.sum_dtype, device=p.device)
+    kept = workspace.empty((R, B), native.dtype, native.device)
+    scratch = native.scratch(native.dtype, B if R < V else 0)
+    shifts = torch.empty((n_chunks, B), dtype=native.sum_dtype, device=native.device)
 
-    gathered, mass, entropy = targets.gather()
-    shift = torch.full((B,), -torch.inf, dtype=p.sum_dtype, device=p.device)
-    total = torch.zeros(B, dtype=torch.float64, device=p.device)
+    gathered, mass, entropy = native.gather(indptr, indices, q)
+    shift = torch.full((B,), -torch.inf, dtype=native.sum_dtype, device=native.device)
+    total = torch.zeros(B, dtype=torch.float64, device=native.device)
     rescale = torch.empty_like(shift)
     dense = shift.new_zeros((B, D) if need_hidden else (0, D))  # eᵀ W
-    with torch.autocast(p.device.type, enabled=False):
-        for i, (begin, end) in enumerate(p.chunks() if B else []):
-            weight_chunk = p.weight_chunk(begin, end)
+    with torch.autocast(native.device.type, enabled=False):
+        for i, (begin, end) in enumerate(native.chunks() if B else []):
+            weight_chunk = native.weight_chunk(begin, end)
             e = kept[begin:end] if end <= R else scratch[: end - begin]
-            rose = p.softmax(e, weight_chunk, shift, total, rescale)
+            rose = native.softmax(e, weight_chunk, shift, total, rescale, is_first=i == 0)
             if n_chunks:
                 shifts[i] = shift
             if need_hidden:
                 if rose and i > 0:
                     dense *= rescale[:, None]
-                p.add_to_hidden(dense, e, weight_chunk)
+                native.add_to_hidden(dense, e, weight_chunk)
 
-    logsumexp = (shift.double() + total.log()).to(p.sum_dtype)  # (B,)
+    logsumexp = (shift.double() + total.log()).to(native.sum_dtype)  # (B,)
     if need_hidden:
-        dense.mul_((mass / total)[:, None].to(p.sum_dtype)).sub_(gathered)
-    dot = gathered.mul_(p.hidden_sum).sum(1).double()
+        dense.mul_((mass / total)[:, None].to(native.sum_dtype)).sub_(gathered)
+    dot = gathered.mul_(native.hidden_sum).sum(1).double()
     loss = entropy + mass * (shift.double() + total.log()) - dot
-    return loss.to(p.sum_dtype), logsumexp, mass.to(p.sum_dtype), dense, kept, shifts
+    return loss.to(native.sum_dtype), logsumexp, mass.to(native.sum_dtype), dense, kept, shifts
 
 
 def _saved_sizes(
@@ -115,38 +112,26 @@ def _saved_sizes(
     if not (need_hidden or need_weight):
         return 0, 0
     B = hidden.shape[0]
-    dtype, chunk = xtr_products.layout(B, V, dtype, hidden.device)
-    kept = xtr_products.kept_words(B, V, dtype, chunk, workspace_bytes) if need_weight else 0
+    dtype = chunks.computed_dtype(dtype, hidden.device)
+    chunk = chunks.chunk_words(B, V, dtype, hidden.device)
+    kept = chunks.kept_words(B, V, dtype, chunk, workspace_bytes) if need_weight else 0
     return kept, -(-V // chunk)
 
 
-@xtr_forward.register_fake
-def _(
-    hidden: Tensor,
-    weight: Tensor,
-    indptr: Tensor,
-    indices: Tensor,
-    q: Tensor,
-    dtype: torch.dtype,
-    need_hidden: bool,
-    need_weight: bool,
-    workspace_bytes: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    (B, D), V, total = hidden.shape, weight.shape[0], sum_dtype(dtype)
-    R, n_chunks = _saved_sizes(hidden, V, dtype, need_hidden, need_weight, workspace_bytes)
-    product, _ = xtr_products.layout(B, V, dtype, hidden.device)
-
-    def of(*shape: int, dtype: torch.dtype = total) -> Tensor:
-        return hidden.new_empty(shape, dtype=dtype)
-
+def _fake_forward(hidden: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    (B, D), V = hidden.shape, weight.shape[0]
+    dtype, need_hidden = rest[3:5]
+    R, n_chunks = _saved_sizes(hidden, V, *rest[3:])
+    rows = hidden.new_empty(B, dtype=chunks.sum_dtype(dtype))
     return (
-        of(B), of(B), of(B), of(B if need_hidden else 0, D), of(R, B, dtype=product),
-        of(n_chunks, B),
+        rows, torch.empty_like(rows), torch.empty_like(rows),
+        rows.new_empty(B if need_hidden else 0, D),
+        rows.new_empty((R, B), dtype=chunks.computed_dtype(dtype, hidden.device)),
+        rows.new_empty(n_chunks, B),
     )  # fmt: skip
 
 
-@torch.library.custom_op("ems_fast::xtr_weight_gradient", mutates_args=())
-def xtr_weight_gradient(
+def _weight_gradient(
     upstream: Tensor,
     hidden: Tensor,
     weight: Tensor,
@@ -161,19 +146,19 @@ def xtr_weight_gradient(
 ) -> Tensor:
     """The gradient of weight [V, D]."""
     out = workspace.empty(tuple(weight.shape), weight.dtype, weight.device)
-    p = products_of(hidden, weight, dtype)
-    targets = targets_of(indptr, indices, q, p)
-    B, D, V, R = p.B, p.D, p.V, kept.shape[0]
-    upstream = upstream.to(p.sum_dtype)
+    native = XtrKernels(hidden, weight, dtype)
+    entries = native.by_word(indptr, indices, q)
+    B, D, V, R = native.B, native.D, native.V, kept.shape[0]
+    upstream = upstream.to(native.sum_dtype)
     negative, coefficient = (-upstream).contiguous(), (upstream * mass).contiguous()
 
-    scratch = p.scratch(p.dtype, B if R < V else 0)
+    scratch = native.scratch(native.dtype, B if R < V else 0)
     # A gradient in bfloat16 is summed in float32 and rounded once.
-    wide_rows = p.scratch(p.sum_dtype, D) if out.dtype != p.sum_dtype else None
-    scaled: Tensor | Operand = p.hidden
+    wide_rows = native.scratch(native.sum_dtype, D) if out.dtype != native.sum_dtype else None
+    write = native.times_hidden(coefficient)
     previous: Tensor | None = None
-    with torch.autocast(p.device.type, enabled=False):
-        for i, (begin, end) in enumerate(p.chunks()):
+    with torch.autocast(native.device.type, enabled=False):
+        for i, (begin, end) in enumerate(native.chunks()):
             block = out[begin:end] if wide_rows is None else wide_rows[: end - begin]
             if B == 0:
                 block.zero_()
@@ -182,49 +167,49 @@ def xtr_weight_gradient(
                     e, shift = kept[begin:end], shifts[i]
                 else:
                     e, shift = scratch[: end - begin], logsumexp
-                    p.probabilities(e, p.weight_chunk(begin, end), shift)
-                if not p.is_same(shift, previous):
+                    native.probabilities(e, native.weight_chunk(begin, end), shift)
+                if not native.is_same(shift, previous):
                     factor = coefficient * (shift - logsumexp).exp() if end <= R else coefficient
-                    scaled = p.scale_hidden(factor)
+                    write = native.times_hidden(factor)
                     previous = shift
-                p.write_to_weight(block, e, scaled)
-            targets.scatter(block, begin, negative)
+                write(block, e)
+            native.scatter(block, begin, entries, negative)
             if wide_rows is not None:
                 out[begin:end].copy_(block)
     return out
 
 
-@xtr_weight_gradient.register_fake
-def _(
-    upstream: Tensor,
-    hidden: Tensor,
-    weight: Tensor,
-    indptr: Tensor,
-    indices: Tensor,
-    q: Tensor,
-    logsumexp: Tensor,
-    mass: Tensor,
-    kept: Tensor,
-    shifts: Tensor,
-    dtype: torch.dtype,
-) -> Tensor:
+def _fake_weight_gradient(_: Tensor, __: Tensor, weight: Tensor, *___: Any) -> Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+xtr_weight_gradient = register("xtr_weight_gradient", _weight_gradient, _fake_weight_gradient)
+
+
+def _hidden_gradient(upstream: Tensor, unit: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient of hidden [B, D], from what `xtr_forward` left."""
+    return (upstream[:, None] * unit).to(dtype)
+
+
+# An operator, so that a second derivative is refused and not taken for zero.
+xtr_hidden_gradient = register("xtr_hidden_gradient", _hidden_gradient, _hidden_gradient)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     hidden, weight, indptr, indices, q, dtype = inputs[:6]
     _, *for_backward = output
     ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[1:3], *output[4:])
     ctx.dtype = dtype
     ctx.save_for_backward(hidden, weight, indptr, indices, q, *for_backward)
 
 
-def _backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     of_hidden = of_weight = None
     if upstream is not None:
         hidden, weight, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
         if ctx.needs_input_grad[0]:
-            of_hidden = (upstream[:, None] * unit).to(hidden.dtype)
+            of_hidden = xtr_hidden_gradient(upstream, unit, hidden.dtype)
         if ctx.needs_input_grad[1]:
             of_weight = xtr_weight_gradient(
                 upstream, hidden, weight, indptr, indices, q, logsumexp, mass, *rest, ctx.dtype
@@ -232,7 +217,7 @@ def _backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Ten
     return (of_hidden, of_weight, *(None,) * 7)
 
 
-xtr_forward.register_autograd(_backward, setup_context=_setup_context)
+xtr_forward = register("xtr_forward", _forward, _fake_forward, _backward, _setup_context)
 
 
 def xtr_rows(
@@ -241,8 +226,6 @@ def xtr_rows(
     """The losses [B] of `ems_fast.xtr_loss`, whose arguments have been checked."""
     check_fused_device(hidden.device)
     on_cuda = runs_on_cuda(hidden.device)
-    if not on_cuda:
-        kernels()
     dtype = product_dtype(hidden, weight)
     if dtype == torch.float16 and not on_cuda:
         # No processor here multiplies float16 natively: float32 is both faster and exact.

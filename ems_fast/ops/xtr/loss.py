@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from ems_fast.errors import InputError
 from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
-from ems_fast.ops.impl import Impl, Reduction, check_impl, check_reduction, run_compiled
-from ems_fast.ops.reduce import reduce_rows
+from ems_fast.ops.impl import (
+    IMPLS,
+    REDUCTIONS,
+    Impl,
+    Reduction,
+    check_choice,
+    reduce_rows,
+    run_compiled,
+)
 from ems_fast.ops.xtr.fused import xtr_rows
 from ems_fast.ops.xtr.reference import xtr_loss_reference
 
@@ -60,32 +64,21 @@ def xtr_loss(
             weights of targets that are negative or not finite.
         BackendError: `impl` names a backend that is missing.
     """
-    check_impl(impl)
-    check_reduction(reduction)
+    check_choice("impl", impl, IMPLS)
+    check_choice("reduction", reduction, REDUCTIONS)
     _check_tensors(hidden, weight, targets)
     if workspace_mb is not None and workspace_mb < 0:
         raise InputError(f"workspace_mb: got {workspace_mb}, expected 0 or more MiB")
     if impl == "fused":
-        rows = xtr_rows(
-            hidden,
-            weight,
-            targets,
-            workspace_bytes=(
-                workspace.budget() if workspace_mb is None else workspace_mb * workspace.MIB
-            ),
-        )
-        return reduce_rows(rows, reduction)
+        kept = workspace.budget() if workspace_mb is None else workspace_mb * workspace.MIB
+        return reduce_rows(xtr_rows(hidden, weight, targets, workspace_bytes=kept), reduction)
     if not torch.compiler.is_compiling():
         targets.check(weight.shape[0])
     if impl == "compiled":
-        return run_compiled(_compile_reference(), hidden, weight, targets, reduction=reduction)
+        return run_compiled(
+            xtr_loss_reference, hidden, weight, targets, reduction=reduction, dynamic=True
+        )
     return xtr_loss_reference(hidden, weight, targets, reduction=reduction)
-
-
-@cache
-def _compile_reference() -> Callable[..., Tensor]:
-    compiled: Callable[..., Tensor] = torch.compile(xtr_loss_reference, dynamic=True)
-    return compiled
 
 
 def _check_tensors(hidden: Tensor, weight: Tensor, targets: BagOfWords) -> None:

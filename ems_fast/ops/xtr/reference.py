@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops.bag_of_words import BagOfWords
-from ems_fast.ops.impl import Reduction
-from ems_fast.ops.reduce import reduce_rows
+from ems_fast.ops.impl import Reduction, reduce_rows
 
 
 def xtr_loss_reference(
