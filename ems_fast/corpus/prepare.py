@@ -45,7 +45,7 @@ from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Records, Spool
 from ems_fast.errors import InputError
 from ems_fast.files.staging import staged_folder
-from ems_fast.text.codes import canonical_order
+from ems_fast.text.languages import canonical_order
 from ems_fast.text.tokenizer import Tokenizer
 from ems_fast.text.tokenizer_training import TokenizerType, train_tokenizer
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import InputError
-from ems_fast.files.streams import check_file, open_bytes
-from ems_fast.text.codes import check_pair, primary, spell_code
+from ems_fast.files.streams import open_bytes
+from ems_fast.text.languages import primary, spell_code
 
 _CHUNK = 1 << 16
 # Inline elements whose content is markup of the document the text came from, not text.
@@ -19,7 +19,7 @@ _MARKUP = frozenset(["bpt", "ept", "ph", "it", "ut"])
 
 
 @dataclass(frozen=True)
-class Tmx:
+class Tmx(FileReader):
     """A .tmx file, plain or compressed, read as a stream.
 
     Without languages, every two variants of a unit become a pair; with them, only the variants
@@ -35,36 +35,13 @@ class Tmx:
         InputError: from `check` and from iterating; the message names file and line.
     """
 
-    path: str | Path
-    source_lang: str | None = None
-    target_lang: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's path."""
-        return str(self.path)
-
-    def check(self) -> None:
-        """Read the first unit.
-
-        Raises:
-            InputError: the file is missing or empty, or its beginning is no TMX.
-        """
-        self._asked()
-        check_file(Path(self.path))
-        for _ in self._units():
-            return
-
-    def _asked(self) -> tuple[str, str] | None:
-        if self.source_lang is None and self.target_lang is None:
-            return None
-        if self.source_lang is None or self.target_lang is None:
-            raise InputError(f"{self.path}: give both source_lang and target_lang, or neither")
-        return check_pair(self.source_lang, self.target_lang, str(self.path))
+    def _check_beginning(self) -> None:
+        _ = self._given
+        next(self._units(), None)
 
     def __iter__(self) -> Iterator[RawPair]:
         """The pairs in the order of the file."""
-        asked = self._asked()
+        asked = self._given
         seen: set[str] = set()
         found = False
         for line, variants in self._units():
@@ -110,19 +87,15 @@ class Tmx:
                     ) from error
                 yield from state.finished
                 state.finished.clear()
-        if not state.is_tmx:
+        if state.root != "tmx":
             raise InputError(f"{self.path}: is XML but no TMX, which begins with <tmx>")
 
 
 def _variant(variants: list[tuple[str, str]], language: str) -> str | None:
     """The text of exactly this language, else of a regional one of it."""
-    for code, text in variants:
-        if code == language:
-            return text
-    for code, text in variants:
-        if primary(code) == language:
-            return text
-    return None
+    exact = [text for code, text in variants if code == language]
+    regional = [text for code, text in variants if primary(code) == language]
+    return next(iter(exact + regional), None)
 
 
 class _Unit:
@@ -130,19 +103,16 @@ class _Unit:
 
     def __init__(self, path: str):
         self.finished: list[tuple[int, list[tuple[str, str]]]] = []
-        self.is_tmx = False
+        self.root = ""
         self._path = path
         self._line = 0
         self._variants: list[tuple[str, str]] = []
         self._language = ""
         self._segment: list[str] | None = None
         self._markup = 0  # depth of inline markup
-        self._root = True
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        if self._root:
-            self._root = False
-            self.is_tmx = name == "tmx"
+        self.root = self.root or name
         if name == "tu":
             self._line, self._variants = line, []
         elif name == "tuv":
