@@ -16,7 +16,6 @@ All numbers are little-endian. The pairs of a shard are in the order of the inpu
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,14 +25,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.corpus.report import CorpusReport, InputReport
+from ems_fast.corpus.report import CorpusReport
 from ems_fast.errors import InputError
 from ems_fast.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "corpus.json"
 TOKENIZER = "tokenizer.model"
-TOKEN_DTYPES: dict[str, str] = {"uint16": "<u2", "uint32": "<u4"}
+TOKEN_DTYPES = {"uint16": "<u2", "uint32": "<u4"}
+# Of a shard's entry in the manifest: its attribute.
+_SHARD_KEYS = {
+    "source": "source",
+    "target": "target",
+    "pairs": "num_pairs",
+    "valid_pairs": "num_valid",
+    "tokens": "num_tokens",
+}
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -196,26 +203,19 @@ class BinaryCorpus:
         shards = [
             Shard(
                 path=path / "shards" / f"{entry['source']}-{entry['target']}",
-                source=entry["source"],
-                target=entry["target"],
-                num_pairs=int(entry["pairs"]),
-                num_tokens=int(entry["tokens"]),
-                num_valid=int(entry["valid_pairs"]),
                 dtype=dtype,
+                **{field: entry[key] for key, field in _SHARD_KEYS.items()},
             )
             for entry in data["shards"]
         ]
         return cls(
             path=path,
-            languages=[str(language) for language in data["languages"]],
+            languages=data["languages"],
             shards=shards,
-            vocab_size=int(data["vocab_size"]),
-            tokenizer_sha256=str(data["tokenizer_sha256"]),
-            max_tokens=int(data["max_tokens"]),
-            report=CorpusReport(
-                inputs=[InputReport.from_json(entry) for entry in data["inputs"]],
-                notes=[str(note) for note in data["notes"]],
-            ),
+            vocab_size=data["vocab_size"],
+            tokenizer_sha256=data["tokenizer_sha256"],
+            max_tokens=data["max_tokens"],
+            report=CorpusReport.from_json(data),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -228,17 +228,10 @@ class BinaryCorpus:
             "tokenizer_sha256": self.tokenizer_sha256,
             "max_tokens": self.max_tokens,
             "shards": [
-                {
-                    "source": shard.source,
-                    "target": shard.target,
-                    "pairs": shard.num_pairs,
-                    "valid_pairs": shard.num_valid,
-                    "tokens": shard.num_tokens,
-                }
+                {key: getattr(shard, field) for key, field in _SHARD_KEYS.items()}
                 for shard in self.shards
             ],
-            "inputs": [entry.to_json() for entry in self.report.inputs],
-            "notes": self.report.notes,
+            **self.report.to_json(),
         }
 
     @cached_property
@@ -302,10 +295,6 @@ class ShardWriter:
         cells = (" ".join(side.replace("\t", " ").splitlines()) for side in (source, target))
         self._valid.write("\t".join(cells) + "\n")
         self._num_valid += 1
-
-    def discard(self) -> None:
-        """Delete the files again."""
-        shutil.rmtree(self._path)
 
     def __enter__(self) -> ShardWriter:
         return self

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 # Why a pair is dropped, in the order in which the reasons are tried; the value is the heading.
 REASONS: dict[str, str] = {
     "empty": "an empty side",
@@ -30,27 +33,6 @@ class InputReport:
     held_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain data, reasons in their fixed order."""
-        return {
-            "name": self.name,
-            "read": self.read,
-            "kept": self.kept,
-            "held_out": self.held_out,
-            "dropped": {reason: self.dropped[reason] for reason in REASONS},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> InputReport:
-        """The inverse of `to_json`."""
-        return cls(
-            name=str(data["name"]),
-            read=int(data["read"]),
-            kept=int(data["kept"]),
-            held_out=int(data["held_out"]),
-            dropped=Counter({str(k): int(v) for k, v in data["dropped"].items()}),
-        )
-
 
 @dataclass
 class CorpusReport:
@@ -58,6 +40,37 @@ class CorpusReport:
 
     inputs: list[InputReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def count(self, outcome: str, inputs: npt.NDArray[Any]) -> None:
+        """Note what became of n pairs.
+
+        Args:
+            outcome: ``kept``, ``held_out``, or the reason of `REASONS` that they are dropped for.
+            inputs: [n], the index of the input of each.
+        """
+        numbers = np.bincount(inputs, minlength=len(self.inputs)).tolist()
+        for entry, number in zip(self.inputs, numbers, strict=True):
+            if outcome in REASONS:
+                entry.dropped[outcome] += number
+            else:
+                setattr(entry, outcome, getattr(entry, outcome) + number)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, reasons in their fixed order."""
+        inputs = [
+            vars(entry) | {"dropped": {reason: entry.dropped[reason] for reason in REASONS}}
+            for entry in self.inputs
+        ]
+        return {"inputs": inputs, "notes": self.notes}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CorpusReport:
+        """The inverse of `to_json`; what else `data` holds is left alone."""
+        inputs = [
+            InputReport(**entry | {"dropped": Counter(entry["dropped"])})
+            for entry in data["inputs"]
+        ]
+        return cls(inputs, data["notes"])
 
     @property
     def total(self) -> InputReport:
