@@ -16,8 +16,8 @@ All numbers are little-endian. The pairs of a shard are in the order of the inpu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,24 @@ class BinaryCorpus:
                 f"{FORMAT_VERSION}; prepare the corpus again"
             )
         try:
-            corpus = cls._from_manifest(path, data)
+            if data["token_dtype"] not in TOKEN_DTYPES:
+                raise ValueError(f"token_dtype {data['token_dtype']!r}")
+            corpus = cls(
+                path=path,
+                languages=data["languages"],
+                shards=[
+                    Shard(
+                        path=path / "shards" / f"{entry['source']}-{entry['target']}",
+                        dtype=data["token_dtype"],
+                        **{field: entry[key] for key, field in _SHARD_KEYS.items()},
+                    )
+                    for entry in data["shards"]
+                ],
+                vocab_size=data["vocab_size"],
+                tokenizer_sha256=data["tokenizer_sha256"],
+                max_tokens=data["max_tokens"],
+                report=CorpusReport.from_json(data),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{manifest}: is damaged ({error!r}); prepare it again") from error
         for shard in corpus.shards:
@@ -194,29 +211,6 @@ class BinaryCorpus:
                 f"{corpus.tokenizer_sha256[:12]}…); restore it or prepare the corpus again"
             )
         return corpus
-
-    @classmethod
-    def _from_manifest(cls, path: Path, data: Mapping[str, Any]) -> BinaryCorpus:
-        dtype = data["token_dtype"]
-        if dtype not in TOKEN_DTYPES:
-            raise ValueError(f"token_dtype {dtype!r}")
-        shards = [
-            Shard(
-                path=path / "shards" / f"{entry['source']}-{entry['target']}",
-                dtype=dtype,
-                **{field: entry[key] for key, field in _SHARD_KEYS.items()},
-            )
-            for entry in data["shards"]
-        ]
-        return cls(
-            path=path,
-            languages=data["languages"],
-            shards=shards,
-            vocab_size=data["vocab_size"],
-            tokenizer_sha256=data["tokenizer_sha256"],
-            max_tokens=data["max_tokens"],
-            report=CorpusReport.from_json(data),
-        )
 
     def to_json(self) -> dict[str, Any]:
         """The content of corpus.json."""
@@ -250,7 +244,7 @@ class BinaryCorpus:
         return sum(shard.num_tokens for shard in self.shards)
 
 
-class ShardWriter:
+class ShardWriter(ExitStack):
     """Appends blocks of pairs to a new shard; use it as a context manager.
 
     Args:
@@ -259,16 +253,14 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, source: str, target: str, vocab_size: int):
+        super().__init__()
         path.mkdir(parents=True)
-        self._path = path
-        self._languages = (source, target)
-        self._dtype = token_dtype(vocab_size)
-        self._tokens = (path / "tokens.bin").open("wb")
-        self._offsets = (path / "offsets.bin").open("wb")
-        self._hashes = (path / "hashes.bin").open("wb")
-        self._valid = (path / "valid.tsv").open("w", encoding="utf-8", newline="\n")
+        self._tokens, self._offsets, self._hashes, self._valid = (
+            self.enter_context((path / name).open("wb"))
+            for name in ("tokens.bin", "offsets.bin", "hashes.bin", "valid.tsv")
+        )
         self._offsets.write(np.zeros(1, dtype="<i8").tobytes())
-        self._num_pairs = self._num_tokens = self._num_valid = 0
+        self._shard = Shard(path, source, target, 0, 0, 0, token_dtype(vocab_size))
 
     def add_pairs(
         self,
@@ -283,30 +275,23 @@ class ShardWriter:
             lengths: int64 [2n], tokens of each sentence; they sum to N.
             hashes: int64 [2n], the sentence hashes.
         """
-        ends = self._num_tokens + np.cumsum(lengths)
-        self._tokens.write(tokens.astype(TOKEN_DTYPES[self._dtype]).tobytes())
+        shard = self._shard
+        ends = shard.num_tokens + np.cumsum(lengths)
+        self._tokens.write(tokens.astype(TOKEN_DTYPES[shard.dtype]).tobytes())
         self._offsets.write(ends.astype("<i8").tobytes())
         self._hashes.write(hashes.astype("<i8").tobytes())
-        self._num_pairs += len(lengths) // 2
-        self._num_tokens += len(tokens)
+        self._shard = replace(
+            shard,
+            num_pairs=shard.num_pairs + len(lengths) // 2,
+            num_tokens=shard.num_tokens + len(tokens),
+        )
 
     def add_valid(self, source: str, target: str) -> None:
         """Append a held-out pair; a tab or a line end within it becomes a space."""
         cells = (" ".join(side.replace("\t", " ").splitlines()) for side in (source, target))
-        self._valid.write("\t".join(cells) + "\n")
-        self._num_valid += 1
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._tokens, self._offsets, self._hashes, self._valid):
-            file.close()
+        self._valid.write(("\t".join(cells) + "\n").encode())
+        self._shard = replace(self._shard, num_valid=self._shard.num_valid + 1)
 
     def shard(self) -> Shard:
-        """The finished shard."""
-        source, target = self._languages
-        return Shard(
-            self._path, source, target, self._num_pairs, self._num_tokens, self._num_valid,
-            self._dtype,
-        )  # fmt: skip
+        """What has been written so far."""
+        return self._shard

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.corpus.hashing import mix, pair_hashes
-from ems_fast.corpus.spool import Records
+from ems_fast.corpus.spool import Block, Records
 
 # What becomes of a pair of the spool.
 TRAIN, DUPLICATE, HELD_OUT, OVERLAP = range(4)
@@ -49,7 +49,7 @@ class HeldOut:
 
 
 def choose_held_out(
-    chunks: Callable[[], Iterator[tuple[Records, npt.NDArray[np.bool_]]]],
+    blocks: Callable[[], Iterator[tuple[Block, npt.NDArray[np.bool_]]]],
     unique: int,
     wanted: int,
     seed: int,
@@ -63,7 +63,7 @@ def choose_held_out(
     everything that shares them would cost more than another 5 % of the training text.
 
     Args:
-        chunks: gives the records with their duplicate flags, from the start at every call.
+        blocks: gives the pairs with their duplicate flags, from the start at every call.
         unique: pairs that are no duplicates.
         wanted: pairs to hold out.
         seed: another seed, another choice.
@@ -72,8 +72,8 @@ def choose_held_out(
     candidates = np.empty((0, 2), dtype=np.int64)
     if wanted == 0:
         return HeldOut.of(candidates)
-    for records, duplicate in chunks():
-        merged = np.concatenate([candidates, records["hashes"][~duplicate]])
+    for block, duplicate in blocks():
+        merged = np.concatenate([candidates, block.records["hashes"][~duplicate]])
         order = np.lexsort((merged[:, 1], mix(merged[:, 0], seed + 3)))
         candidates = merged[order[: _CANDIDATES * wanted]]
 
@@ -81,8 +81,8 @@ def choose_held_out(
     for side in (0, 1):
         values, inverse = np.unique(candidates[:, side], return_inverse=True)
         counts = np.zeros(len(values), dtype=np.int64)
-        for records, duplicate in chunks():
-            hashes = records["hashes"][~duplicate, side]
+        for block, duplicate in blocks():
+            hashes = block.records["hashes"][~duplicate, side]
             found = np.searchsorted(values, hashes[_among(hashes, values)])
             counts += np.bincount(found, minlength=len(values))
         cost += counts[inverse] - 1

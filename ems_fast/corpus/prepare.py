@@ -43,7 +43,7 @@ from ems_fast.corpus.held_out import (
 )
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
-from ems_fast.corpus.spool import Block, Records, Spool
+from ems_fast.corpus.spool import Block, Spool
 from ems_fast.errors import InputError
 from ems_fast.files.staging import staged_folder
 from ems_fast.text.languages import canonical_order
@@ -143,17 +143,14 @@ class _Selection:
     held_out: HeldOut = field(init=False)
     num_training: int = 0
 
-    def records(self) -> Iterator[tuple[Records, npt.NDArray[np.bool_]]]:
-        """The records chunk by chunk, each with the flags of its duplicates."""
-        start = 0
-        for records in self.spool.records(self.languages):
-            yield records, self.duplicates.read(start, len(records))
-            start += len(records)
-
-    def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
-        """The blocks of text with the status of their pairs."""
+    def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.bool_]]]:
+        """The pairs block by block, with the flags of duplicates."""
         for block in self.spool.blocks(self.languages):
-            duplicate = self.duplicates.read(block.start, len(block.records))
+            yield block, self.duplicates.read(block.start, len(block.records))
+
+    def status(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
+        """The pairs block by block, with what becomes of each."""
+        for block, duplicate in self.blocks():
             yield block, self.held_out.status(block.records, duplicate)
 
 
@@ -199,21 +196,21 @@ class _Steps:
         for languages, count in sorted(spool.counts.items()):
             flags = DuplicateFlags(
                 self.folder / "spool" / f"{'-'.join(languages)}.duplicates",
-                (pair_hashes(records["hashes"]) for records in spool.records(languages)),
+                (pair_hashes(block.records["hashes"]) for block in spool.blocks(languages)),
                 count,
             )
             selection = _Selection(spool, languages, flags)
             selection.held_out = choose_held_out(
-                selection.records, count - flags.duplicates, valid_pairs, self.seed
+                selection.blocks, count - flags.duplicates, valid_pairs, self.seed
             )
             selections.append(selection)
         apart = keep_apart([selection.held_out for selection in selections])
         for selection, held_out in zip(selections, apart, strict=True):
             selection.held_out = held_out
-            for records, duplicate in selection.records():
-                status = held_out.status(records, duplicate)
-                self.report.count("duplicate", records["input"][status == DUPLICATE])
-                self.report.count("held_out_overlap", records["input"][status == OVERLAP])
+            for block, status in selection.status():
+                inputs = block.records["input"]
+                self.report.count("duplicate", inputs[status == DUPLICATE])
+                self.report.count("held_out_overlap", inputs[status == OVERLAP])
                 selection.num_training += int(np.count_nonzero(status == TRAIN))
         if not any(selection.num_training for selection in selections):
             raise InputError(f"no pair is left after cleaning; {summarise(self.report)}")
@@ -232,7 +229,7 @@ class _Steps:
                 [min(int(rates[language] * 2**64), 2**64 - 1) for language in selection.languages],
                 dtype=np.uint64,
             )
-            for block, status in selection.blocks():
+            for block, status in selection.status():
                 hashes = block.records["hashes"]  # (n, 2)
                 chosen = mix(hashes, self.seed + _SAMPLE_SEED) <= limits
                 chosen[status != TRAIN] = False
@@ -250,7 +247,7 @@ class _Steps:
                 source, target = selection.languages
                 path = self.folder / "shards" / f"{source}-{target}"
                 with ShardWriter(path, source, target, tokenizer.vocab_size) as writer:
-                    for block, status in selection.blocks():
+                    for block, status in selection.status():
                         self._write_block(writer, block, status, tokenizer)
                         bar.update(len(status))
                 if writer.shard().num_pairs:

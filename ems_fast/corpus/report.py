@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Why a pair is dropped, in the order in which the reasons are tried; the value is the heading.
-REASONS: dict[str, str] = {
-    "empty": "an empty side",
-    "identical": "both sides the same",
-    "control_characters": "control characters",
-    "length_ratio": "absurd length ratio",
-    "too_many_characters": "too many characters",
-    "duplicate": "duplicate",
-    "held_out_overlap": "shares a sentence with a held-out pair",
-    "too_many_tokens": "too many tokens",
-}
+# Why a pair is dropped, in the order in which the reasons are tried.
+REASONS = (
+    "empty",
+    "identical",
+    "control_characters",
+    "length_ratio",
+    "too_many_characters",
+    "duplicate",
+    "held_out_overlap",
+    "too_many_tokens",
+)
 
 
 @dataclass
@@ -95,19 +95,12 @@ def format_report(report: CorpusReport) -> str:
     """A readable table: a row an input file, a column each reason that occurred, then the notes."""
     total = report.total
     reasons = [reason for reason in REASONS if total.dropped[reason]]
-    rows = [*report.inputs, total] if len(report.inputs) > 1 else [*report.inputs]
-    head = ["input", "read", "kept", "held out", *(reason.replace("_", " ") for reason in reasons)]
-    table = [head] + [
-        [
-            _shorten(row.name),
-            f"{row.read:,}",
-            f"{row.kept:,}",
-            f"{row.held_out:,}",
-            *(f"{row.dropped[reason]:,}" for reason in reasons),
-        ]
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+    rows = [*report.inputs, total] if len(report.inputs) > 1 else report.inputs
+    table = [["input", "read", "kept", "held out", *(r.replace("_", " ") for r in reasons)]]
+    for row in rows:
+        numbers = (row.read, row.kept, row.held_out, *(row.dropped[reason] for reason in reasons))
+        table.append([_shorten(row.name), *(f"{number:,}" for number in numbers)])
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = [
         "  ".join(
             [line[0].ljust(widths[0])]

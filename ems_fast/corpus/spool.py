@@ -6,6 +6,7 @@ and no compressor is kept open for any of the (perhaps hundreds of) language pai
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -37,11 +38,16 @@ class Block:
 
     start: int
     records: Records
-    _compressed: bytes
+    _path: Path
+    _offset: int  # of the compressed text
+    _size: int
 
     def texts(self) -> list[str]:
         """The 2n sentences, source and target of each pair one after another."""
-        return zstandard.ZstdDecompressor().decompress(self._compressed).decode().split("\n")
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read(self._size)
+        return zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
 
 
 class Spool:
@@ -58,7 +64,8 @@ class Spool:
         folder.mkdir()
         self._folder = folder
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._buffers: dict[tuple[str, str], list[tuple[str, bytes, int]]] = {}
+        # Texts, digests, inputs; not a tuple a pair, which would keep the garbage collector busy.
+        self._buffers: dict[tuple[str, str], tuple[list[str], list[bytes], list[int]]] = {}
         self._characters = 0
         self._compressor = zstandard.ZstdCompressor(level=1)
 
@@ -71,10 +78,12 @@ class Spool:
             digests: the hashes of both sides, 16 bytes.
             index: the input's.
         """
-        buffer = self._buffers.setdefault(languages, [])
-        buffer.append((text, digests, index))
+        buffer = self._buffers.setdefault(languages, ([], [], []))
+        buffer[0].append(text)
+        buffer[1].append(digests)
+        buffer[2].append(index)
         self._characters += len(text)
-        if len(buffer) == _BLOCK_PAIRS:
+        if len(buffer[2]) == _BLOCK_PAIRS:
             self._write(languages)
         elif self._characters >= _BUFFERED_CHARACTERS:
             self.flush()
@@ -85,41 +94,31 @@ class Spool:
             self._write(languages)
 
     def _write(self, languages: tuple[str, str]) -> None:
-        texts, digests, inputs = zip(*self._buffers.pop(languages), strict=True)
+        texts, digests, inputs = self._buffers.pop(languages)
         records = np.empty(len(inputs), dtype=RECORD)
         records["hashes"] = np.frombuffer(b"".join(digests), dtype="<i8").reshape(-1, 2)
         records["input"] = inputs
         text = self._compressor.compress("\n".join(texts).encode())
-        with self._path(languages, "text").open("ab") as file:
-            file.write(_HEADER.pack(len(records), len(text)) + text)
-        with self._path(languages, "records").open("ab") as file:
-            file.write(records.tobytes())
+        with self._path(languages).open("ab") as file:
+            file.write(_HEADER.pack(len(records), len(text)) + records.tobytes() + text)
         self.counts[languages] += len(records)
         self._characters -= sum(map(len, texts))
 
     def blocks(self, languages: tuple[str, str]) -> Iterator[Block]:
-        """Every pair with its text, by blocks."""
+        """Every pair, by blocks; text is read only where it is asked for."""
+        path = self._path(languages)
         start = 0
-        with (
-            self._path(languages, "text").open("rb") as texts,
-            self._path(languages, "records").open("rb") as records,
-        ):
-            while header := texts.read(_HEADER.size):
+        with path.open("rb") as file:
+            while header := file.read(_HEADER.size):
                 n, size = _HEADER.unpack(header)
-                data = records.read(n * RECORD.itemsize)
-                yield Block(start, np.frombuffer(data, dtype=RECORD), texts.read(size))
+                records = np.frombuffer(file.read(n * RECORD.itemsize), dtype=RECORD)
+                yield Block(start, records, path, file.tell(), size)
+                file.seek(size, os.SEEK_CUR)
                 start += n
-
-    def records(self, languages: tuple[str, str], chunk: int = 1 << 17) -> Iterator[Records]:
-        """The records alone, by chunks of at most `chunk`."""
-        with self._path(languages, "records").open("rb") as file:
-            while data := file.read(chunk * RECORD.itemsize):
-                yield np.frombuffer(data, dtype=RECORD)
 
     def remove(self, languages: tuple[str, str]) -> None:
         """Delete a language pair that is done with, to free its disk space."""
-        for kind in ("text", "records"):
-            self._path(languages, kind).unlink()
+        self._path(languages).unlink()
 
-    def _path(self, languages: tuple[str, str], kind: str) -> Path:
-        return self._folder / f"{'-'.join(languages)}.{kind}"
+    def _path(self, languages: tuple[str, str]) -> Path:
+        return self._folder / f"{'-'.join(languages)}.pairs"

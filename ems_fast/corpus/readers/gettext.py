@@ -19,8 +19,12 @@ _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _HEADER_BYTES = 1 << 13
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-# A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)".
-_MARKED_GROUP = re.compile(r"\s*\(([&_])[A-Za-z0-9]\)")
+# A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)". It stands
+# before a letter; "&" may not begin an entity, "_" not join an identifier.
+_MARKS = {
+    "&": re.compile(r"\s*\(&[A-Za-z0-9]\)|&(?=[^\W_])(?!\w+;)"),
+    "_": re.compile(r"\s*\(_[A-Za-z0-9]\)|(?<![^\W_])(?<![.%])_(?=[^\W_])(?!\w+;)"),
+}
 
 
 @dataclass(frozen=True)
@@ -127,31 +131,12 @@ class _Entry:
 
 def strip_accelerators(source: str, target: str) -> tuple[str, str]:
     """Remove a keyboard mark where each side has exactly one; otherwise leave both as they are."""
-    for mark in "&_":
-        if source.count(mark) == 1 and target.count(mark) == 1:
-            stripped = [_strip_mark(text, mark) for text in (source, target)]
-            if stripped[0] is not None and stripped[1] is not None:
-                return stripped[0], stripped[1]
+    for mark, pattern in _MARKS.items():
+        if source.count(mark) == target.count(mark) == 1:
+            (a, in_source), (b, in_target) = pattern.subn("", source), pattern.subn("", target)
+            if in_source and in_target:
+                return a, b
     return source, target
-
-
-def _strip_mark(text: str, mark: str) -> str | None:
-    """`text` without its one `mark`, or None where it is no keyboard mark."""
-    group = _MARKED_GROUP.search(text)
-    if group is not None and group[1] == mark:
-        return text[: group.start()] + text[group.end() :]
-    position = text.index(mark)
-    follows = text[position + 1 : position + 2]
-    # A mark stands before a letter; "&" may not begin an entity, "_" not join an identifier.
-    if not follows.isalnum() or re.match(r"\w+;", text[position + 1 :]):
-        return None
-    if (
-        mark == "_"
-        and position > 0
-        and (text[position - 1].isalnum() or text[position - 1] in ".%")
-    ):
-        return None
-    return text[:position] + text[position + 1 :]
 
 
 def _spelt(code: str) -> str | None:

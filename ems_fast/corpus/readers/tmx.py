@@ -16,6 +16,7 @@ from ems_fast.text.languages import primary, spell_code
 _CHUNK = 1 << 16
 # Inline elements whose content is markup of the document the text came from, not text.
 _MARKUP = frozenset(["bpt", "ept", "ph", "it", "ut"])
+_Unit = tuple[int, list[tuple[str, str]]]  # line, and language and text of each variant
 
 
 @dataclass(frozen=True)
@@ -61,33 +62,24 @@ class Tmx(FileReader):
                 f"languages are {', '.join(sorted(seen)) or 'none'}"
             )
 
-    def _units(self) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-        """The units that have been read in full: (line, [(language, text)...])."""
-        state = _Unit(str(self.path))
-        # expat neither fetches external entities nor a DTD unless handlers for them are set.
-        parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartElementHandler = lambda name, attributes: state.start(
-            name, attributes, parser.CurrentLineNumber
-        )
-        parser.EndElementHandler = state.end
-        parser.CharacterDataHandler = state.text
-        parser.EntityDeclHandler = lambda name, *_: state.refuse(name, parser.CurrentLineNumber)
+    def _units(self) -> Iterator[_Unit]:
+        """The units that have been read in full."""
+        handler = _Handler(str(self.path))
         with open_bytes(Path(self.path)) as file:
             done = False
             while not done:
                 data = file.read(_CHUNK)
                 done = not data
                 try:
-                    parser.Parse(data, done)
+                    handler.parser.Parse(data, done)
                 except expat.ExpatError as error:
                     reason = expat.errors.messages.get(error.code, "unknown error")
                     raise InputError(
                         f"{self.path}, line {error.lineno}: is not well-formed XML ({reason})"
                     ) from error
-                yield from state.finished
-                state.finished.clear()
-        if state.root != "tmx":
+                yield from handler.finished
+                handler.finished.clear()
+        if handler.root != "tmx":
             raise InputError(f"{self.path}: is XML but no TMX, which begins with <tmx>")
 
 
@@ -98,11 +90,11 @@ def _variant(variants: list[tuple[str, str]], language: str) -> str | None:
     return next(iter(exact + regional), None)
 
 
-class _Unit:
+class _Handler:
     """Collects the variants of the unit that the parser is in."""
 
     def __init__(self, path: str):
-        self.finished: list[tuple[int, list[tuple[str, str]]]] = []
+        self.finished: list[_Unit] = []
         self.root = ""
         self._path = path
         self._line = 0
@@ -110,22 +102,32 @@ class _Unit:
         self._language = ""
         self._segment: list[str] | None = None
         self._markup = 0  # depth of inline markup
+        # expat neither fetches external entities nor a DTD unless handlers for them are set.
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.EntityDeclHandler = self._refuse
 
-    def start(self, name: str, attributes: dict[str, str], line: int) -> None:
+    def _where(self) -> str:
+        return f"{self._path}, line {self.parser.CurrentLineNumber}"
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name
         if name == "tu":
-            self._line, self._variants = line, []
+            self._line, self._variants = self.parser.CurrentLineNumber, []
         elif name == "tuv":
             code = attributes.get("xml:lang") or attributes.get("lang")
             if not code:
-                raise InputError(f"{self._path}, line {line}: a <tuv> has no xml:lang")
-            self._language = spell_code(code, f"{self._path}, line {line}: xml:lang")
+                raise InputError(f"{self._where()}: a <tuv> has no xml:lang")
+            self._language = spell_code(code, f"{self._where()}: xml:lang")
         elif name == "seg":
             self._segment, self._markup = [], 0
         elif name in _MARKUP:
             self._markup += 1
 
-    def end(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         if name == "tu":
             self.finished.append((self._line, self._variants))
         elif name == "seg" and self._segment is not None:
@@ -134,12 +136,12 @@ class _Unit:
         elif name in _MARKUP:
             self._markup -= 1
 
-    def text(self, data: str) -> None:
+    def _text(self, data: str) -> None:
         if self._segment is not None and not self._markup:
             self._segment.append(data)
 
-    def refuse(self, entity: str, line: int) -> None:
+    def _refuse(self, entity: str, *_: object) -> None:
         raise InputError(
-            f"{self._path}, line {line}: declares the entity {entity!r}; entities are not "
-            f"expanded, remove the declaration"
+            f"{self._where()}: declares the entity {entity!r}; entities are not expanded, remove "
+            f"the declaration"
         )
