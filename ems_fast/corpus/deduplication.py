@@ -13,8 +13,8 @@ _PARTITION = 1 << 18  # hashes sorted at a time
 _ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
-class DuplicateFlags:
-    """A byte a pair on disk: 1 where an earlier pair has the same hash.
+def flag_duplicates(path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count: int) -> int:
+    """Write a byte for every hash: 1 where it occurred before.
 
     Hashes are dealt into partitions by their value, one file each, so that equal ones meet in
     the same partition; a partition is small enough to be sorted in memory.
@@ -22,27 +22,19 @@ class DuplicateFlags:
     Args:
         path: the file to create; partitions are put beside it for a while.
         hashes: uint64 arrays, n hashes altogether.
-        count: n.
+        count: n, at least 1.
+
+    Returns:
+        The number of duplicates.
     """
-
-    def __init__(self, path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count: int):
-        self._path = path
-        self.duplicates = 0
-        flags = np.memmap(path, dtype=np.bool_, mode="w+", shape=(count,))
-        for entries in _partitions(path, hashes, count):
-            order = np.argsort(entries["hash"], kind="stable")
-            ordered = entries[order]
-            same = ordered["hash"][1:] == ordered["hash"][:-1]
-            flags[ordered["position"][1:][same]] = True
-            self.duplicates += int(np.count_nonzero(same))
-
-    def read(self, start: int, count: int) -> npt.NDArray[np.bool_]:
-        """Whether pairs ``start .. start + count - 1`` are duplicates."""
-        return np.fromfile(self._path, dtype=np.bool_, count=count, offset=start)
-
-    def remove(self) -> None:
-        """Delete the file."""
-        self._path.unlink()
+    flags = np.memmap(path, dtype=np.bool_, mode="w+", shape=(count,))
+    duplicates = 0
+    for entries in _partitions(path, hashes, count):
+        ordered = entries[np.argsort(entries["hash"], kind="stable")]
+        same = ordered["hash"][1:] == ordered["hash"][:-1]
+        flags[ordered["position"][1:][same]] = True
+        duplicates += int(np.count_nonzero(same))
+    return duplicates
 
 
 def _partitions(

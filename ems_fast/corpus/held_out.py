@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _MAX_OVERLAP = 0.05  # of it, at most, is dropped for sharing a sentence with th
 _CANDIDATES = 8  # looked at for each pair wanted
 
 
-@dataclass(frozen=True)
+@dataclass
 class HeldOut:
     """The held-out pairs of one language pair, by their hashes; every array is sorted.
 
@@ -102,15 +102,15 @@ def choose_held_out(
     return HeldOut.of(np.array(chosen, dtype=np.int64).reshape(-1, 2))
 
 
-def keep_apart(held_out: Sequence[HeldOut]) -> list[HeldOut]:
-    """The same choices, with no sentence held out of one language pair in another's training text.
+def keep_apart(held_out: Sequence[HeldOut]) -> None:
+    """Let no sentence held out of one language pair be in another's training text.
 
     Otherwise a corpus of the same English sentences in many languages would be scored on
     sentences that the model knows from elsewhere.
     """
-    empty = np.empty(0, dtype=np.int64)
-    sentences = np.unique(np.concatenate([empty, *(one.sentences for one in held_out)]))
-    return [replace(one, sentences=sentences) for one in held_out]
+    sentences = np.unique([h for one in held_out for h in one.sentences]).astype(np.int64)
+    for one in held_out:
+        one.sentences = sentences
 
 
 def _among(values: npt.NDArray[Any], ordered: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

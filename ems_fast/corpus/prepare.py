@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, ShardWriter
 from ems_fast.corpus.cleaning import reason_to_drop, tidy
-from ems_fast.corpus.deduplication import DuplicateFlags
+from ems_fast.corpus.deduplication import flag_duplicates
 from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
 from ems_fast.corpus.held_out import (
     DUPLICATE,
@@ -139,14 +139,15 @@ class _Selection:
 
     spool: Spool
     languages: tuple[str, str]
-    duplicates: DuplicateFlags
+    duplicates: Path  # a byte a pair
     held_out: HeldOut = field(init=False)
     num_training: int = 0
 
     def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.bool_]]]:
         """The pairs block by block, with the flags of duplicates."""
         for block in self.spool.blocks(self.languages):
-            yield block, self.duplicates.read(block.start, len(block.records))
+            count = len(block.records)
+            yield block, np.fromfile(self.duplicates, np.bool_, count, offset=block.start)
 
     def status(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
         """The pairs block by block, with what becomes of each."""
@@ -194,19 +195,19 @@ class _Steps:
         """Find duplicates and pairs to hold out, and count what is left for training."""
         selections = []
         for languages, count in sorted(spool.counts.items()):
-            flags = DuplicateFlags(
-                self.folder / "spool" / f"{'-'.join(languages)}.duplicates",
+            flags = self.folder / "spool" / f"{'-'.join(languages)}.duplicates"
+            duplicates = flag_duplicates(
+                flags,
                 (pair_hashes(block.records["hashes"]) for block in spool.blocks(languages)),
                 count,
             )
             selection = _Selection(spool, languages, flags)
             selection.held_out = choose_held_out(
-                selection.blocks, count - flags.duplicates, valid_pairs, self.seed
+                selection.blocks, count - duplicates, valid_pairs, self.seed
             )
             selections.append(selection)
-        apart = keep_apart([selection.held_out for selection in selections])
-        for selection, held_out in zip(selections, apart, strict=True):
-            selection.held_out = held_out
+        keep_apart([selection.held_out for selection in selections])
+        for selection in selections:
             for block, status in selection.status():
                 inputs = block.records["input"]
                 self.report.count("duplicate", inputs[status == DUPLICATE])
@@ -255,9 +256,7 @@ class _Steps:
                 else:
                     shutil.rmtree(path)
                     self.report.notes.append(f"no pair of {source}-{target} is left")
-                selection.spool.remove(selection.languages)
-                selection.duplicates.remove()
-        (self.folder / "spool").rmdir()
+        shutil.rmtree(self.folder / "spool")
         return shards
 
     def _write_block(

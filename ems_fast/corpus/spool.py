@@ -116,9 +116,5 @@ class Spool:
                 file.seek(size, os.SEEK_CUR)
                 start += n
 
-    def remove(self, languages: tuple[str, str]) -> None:
-        """Delete a language pair that is done with, to free its disk space."""
-        self._path(languages).unlink()
-
     def _path(self, languages: tuple[str, str]) -> Path:
         return self._folder / f"{'-'.join(languages)}.pairs"

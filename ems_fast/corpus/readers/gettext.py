@@ -68,16 +68,14 @@ class Gettext(FileReader):
         return target is not None and spell_code(target) == self.source_lang
 
     def _target(self) -> str | None:
-        return self.target_lang or self._header_language() or self._path_language()
-
-    def _header_language(self) -> str | None:
+        if self.target_lang:
+            return self.target_lang
         header = next(self._entries(), None)
-        if header is None or header.id:
-            return None  # the header comes first
-        values = re.findall(r"(?im)^[ \t]*language[ \t]*:(.*)$", header.strings.get(0, ""))
-        return next((_spelt(value) for value in values if value.strip()), None)
-
-    def _path_language(self) -> str | None:
+        if header is not None and not header.id:  # it comes first
+            values = re.findall(r"(?im)^[ \t]*language[ \t]*:(.*)$", header.strings.get(0, ""))
+            code = next((_spelt(value) for value in values if value.strip()), None)
+            if code is not None:
+                return code
         path = Path(self.path)
         stem = path.name.split(".")[0]
         if is_known(stem):
