@@ -27,7 +27,7 @@ class _ZstdReader(io.RawIOBase):
     def __init__(self, file: IO[bytes]):
         self._file = file
         self._frame: zstandard.ZstdDecompressionObj | None = None  # None between two frames
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -40,7 +40,7 @@ class _ZstdReader(io.RawIOBase):
                 if self._frame:
                     raise EOFError("the compressed data ends too early")
                 return 0
-            self._ready = self._decompress(data)
+            self._ready = memoryview(self._decompress(data))
         n = min(len(target), len(self._ready))
         target[:n] = self._ready[:n]
         self._ready = self._ready[n:]
@@ -136,13 +136,3 @@ def decode(raw: bytes, encoding: str, where: str) -> str:
             f"{where}: is not {encoding.upper()} (byte 0x{raw[error.start]:02x} at position "
             f"{error.start + 1}); convert the file, for example with iconv"
         ) from error
-
-
-def count_lines(path: Path) -> int:
-    """Lines of a file, a last one without its line end included."""
-    lines, last = 0, b"\n"
-    with open_bytes(path) as file:
-        while chunk := file.read(1 << 20):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return lines + (last != b"\n")

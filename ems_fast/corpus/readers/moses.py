@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.errors import InputError
-from ems_fast.files.streams import COMPRESSIONS, check_file, count_lines, read_lines
+from ems_fast.files.streams import COMPRESSIONS, check_file, read_lines
 from ems_fast.text.languages import check_pair
 
 
@@ -56,7 +56,7 @@ class Moses:
         """Count the lines of both files.
 
         Raises:
-            InputError: a file is missing or empty, or the numbers differ.
+            InputError: a file is missing, empty or not UTF-8, or the numbers differ.
         """
         check_pair(self.source_lang, self.target_lang, self.name)
         for path in self.paths:
@@ -65,7 +65,7 @@ class Moses:
 
     def _check_aligned(self) -> None:
         a, b = self.paths
-        first, second = count_lines(a), count_lines(b)
+        first, second = (sum(1 for _ in read_lines(path)) for path in (a, b))
         if first != second:
             raise InputError(
                 f"{a} has {first:,} lines and {b} has {second:,}; the files of a pair must be "
