@@ -100,14 +100,9 @@ def format_report(report: CorpusReport) -> str:
     for row in rows:
         numbers = (row.read, row.kept, row.held_out, *(row.dropped[reason] for reason in reasons))
         table.append([_shorten(row.name), *(f"{number:,}" for number in numbers)])
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        ).rstrip()
-        for line in table
-    ]
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    form = f"{{:<{first}}}" + "".join(f"  {{:>{width}}}" for width in others)
+    lines = [form.format(*line).rstrip() for line in table]
     rule = "-" * max(map(len, lines))
     lines.insert(1, rule)
     if len(report.inputs) > 1:
