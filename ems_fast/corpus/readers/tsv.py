@@ -150,12 +150,12 @@ class Tsv(FileReader):
         language_column = tag_column = None
         if self.language_column is not None:
             language_column = self._index("language_column", self.language_column, first)
-        elif not self._given and not by_language:
-            language_column = self._find_language_column(sample, count)
+        elif count > 2 and not self._given and not by_language:
+            language_column = _find_languages(sample)
         if self.tag_column is not None:
             tag_column = self._index("tag_column", self.tag_column, first)
-        elif self.tags is not None:
-            tag_column = self._find_tag_column(sample, count)
+        elif count > 2 and self.tags is not None:
+            tag_column = self._find_tags(sample, set(self.tags))
         text = [self._index("columns", column, first) for column in self.columns or ()]
         if not text and by_language:
             text = [by_language[code] for code in self._given or by_language]
@@ -212,31 +212,15 @@ class Tsv(FileReader):
             )
         return column
 
-    @staticmethod
-    def _find_language_column(sample: list[list[str]], count: int) -> int | None:
-        """The one column beyond the texts whose every value is like ``de-fr``."""
-        if count < 3 or not sample:
-            return None
-        found = [
-            column
-            for column in range(count)
-            if all(parse_pair(cells[column]) is not None for cells in sample)
-        ]
-        return found[0] if len(found) == 1 else None
-
-    def _find_tag_column(self, sample: list[list[str]], count: int) -> int | None:
-        """The column with the most values among `tags`; a file of two columns has none."""
-        if count < 3:
-            return None
-        tags = set(self.tags or ())
-        hits = [sum(cells[column] in tags for cells in sample) for column in range(count)]
-        best = max(range(count), key=hits.__getitem__)
-        if hits[best] == 0:
+    def _find_tags(self, sample: list[list[str]], tags: set[str]) -> int:
+        """The column with the most values among `tags`."""
+        hits = [sum(cell in tags for cell in column) for column in zip(*sample, strict=True)]
+        if not any(hits):
             raise InputError(
                 f"{self.path}: none of the tags {', '.join(sorted(tags))} is in its first "
                 f"{len(sample)} lines; give tag_column=, the index of the column of tags"
             )
-        return best
+        return hits.index(max(hits))
 
     def _find_text(self, sample: list[list[str]], count: int, taken: set[int | None]) -> list[int]:
         """The two columns that are neither taken nor of labels."""
@@ -253,3 +237,10 @@ class Tsv(FileReader):
                 f"give columns=, for example columns=(0, 1)"
             )
         return free
+
+
+def _find_languages(sample: list[list[str]]) -> int | None:
+    """The one column whose every value is like ``de-fr``."""
+    columns = enumerate(zip(*sample, strict=True))
+    found = [index for index, column in columns if all(map(parse_pair, column))]
+    return found[0] if len(found) == 1 else None
