@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ems_fast.text.languages import check_pair, is_known, spell_code
 _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _HEADER_BYTES = 1 << 13
+_LANGUAGE = re.compile(r"\s*language\s*:\s*(\S.*)", re.IGNORECASE)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 # A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)". It stands
 # before a letter; "&" may not begin an entity, "_" not join an identifier.
@@ -70,12 +72,13 @@ class Gettext(FileReader):
     def _target(self) -> str | None:
         if self.target_lang:
             return self.target_lang
-        header = next(self._entries(), None)
-        if header is not None and not header.id:  # it comes first
-            values = re.findall(r"(?im)^[ \t]*language[ \t]*:(.*)$", header.strings.get(0, ""))
-            code = next((_spelt(value) for value in values if value.strip()), None)
-            if code is not None:
-                return code
+        # The header, which comes first, is the translation of nothing.
+        headers = itertools.takewhile(lambda entry: not entry.id, self._entries())
+        lines = (line for header in headers for line in header.strings.get(0, "").split("\n"))
+        values = (match[1] for line in lines if (match := _LANGUAGE.match(line)))
+        code = next(map(_spelt, values), None)
+        if code is not None:
+            return code
         path = Path(self.path)
         stem = path.name.split(".")[0]
         if is_known(stem):
@@ -108,13 +111,13 @@ class _Entry:
     strings: dict[int, str] = field(default_factory=dict)
     fuzzy: bool = False
 
-    def add(self, keyword: str, index: int, text: str) -> None:
+    def put(self, keyword: str, index: int, text: str) -> None:
         if keyword == "msgid":
-            self.id += text
+            self.id = text
         elif keyword == "msgid_plural":
-            self.plural = (self.plural or "") + text
+            self.plural = text
         elif keyword == "msgstr":
-            self.strings[index] = self.strings.get(index, "") + text
+            self.strings[index] = text
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         if self.plural is None:
@@ -150,7 +153,7 @@ def _read_po(path: Path) -> Iterator[_Entry]:
     with open_bytes(path) as file:
         encoding = _charset(file.read(_HEADER_BYTES), path)
     entry = _Entry(line=1)
-    keyword, index = "", 0  # of the string being read
+    keyword, index, string = "", 0, ""  # of what is being read
     fuzzy = False
     number = 0
     for number, text in read_lines(path, encoding):
@@ -164,7 +167,8 @@ def _read_po(path: Path) -> Iterator[_Entry]:
         if line.startswith('"'):
             if not keyword or not line.endswith('"') or len(line) < 2:
                 raise InputError(f"{path}, line {number}: a string without its keyword or end")
-            entry.add(keyword, index, _unescape(line[1:-1]))
+            string += _unescape(line[1:-1])
+            entry.put(keyword, index, string)
             continue
         match = _KEYWORD.fullmatch(line)
         if match is None:
@@ -177,7 +181,8 @@ def _read_po(path: Path) -> Iterator[_Entry]:
             fuzzy = False
         elif keyword == "msgid":
             entry.line = number
-        entry.add(keyword, index, _unescape(match[3][1:-1]))
+        string = _unescape(match[3][1:-1])
+        entry.put(keyword, index, string)
     if entry.strings:
         yield entry
     elif entry.id:
