@@ -158,8 +158,8 @@ def test_a_downward_import_is_not(source: str):
 
 def test_a_circle_is_caught():
     circle = [
-        *imports_of("ems_fast.files.atomic", "from ems_fast.text import codes"),
-        *imports_of("ems_fast.text.codes", "import ems_fast.files"),
+        *imports_of("ems_fast.files.atomic", "from ems_fast.text import languages"),
+        *imports_of("ems_fast.text.languages", "import ems_fast.files"),
     ]
     with pytest.raises(CycleError):
         check_no_circle(circle)

@@ -16,9 +16,8 @@ All numbers are little-endian. The pairs of a shard are in the order of the inpu
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.corpus.report import CorpusReport, InputReport
+from ems_fast.corpus.report import CorpusReport
 from ems_fast.errors import InputError
 from ems_fast.text.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "corpus.json"
 TOKENIZER = "tokenizer.model"
-TOKEN_DTYPES: dict[str, str] = {"uint16": "<u2", "uint32": "<u4"}
+TOKEN_DTYPES = {"uint16": "<u2", "uint32": "<u4"}
+# Of a shard's entry in the manifest: its attribute.
+_SHARD_KEYS = {
+    "source": "source",
+    "target": "target",
+    "pairs": "num_pairs",
+    "valid_pairs": "num_valid",
+    "tokens": "num_tokens",
+}
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -175,7 +182,24 @@ class BinaryCorpus:
                 f"{FORMAT_VERSION}; prepare the corpus again"
             )
         try:
-            corpus = cls._from_manifest(path, data)
+            if data["token_dtype"] not in TOKEN_DTYPES:
+                raise ValueError(f"token_dtype {data['token_dtype']!r}")
+            corpus = cls(
+                path=path,
+                languages=data["languages"],
+                shards=[
+                    Shard(
+                        path=path / "shards" / f"{entry['source']}-{entry['target']}",
+                        dtype=data["token_dtype"],
+                        **{field: entry[key] for key, field in _SHARD_KEYS.items()},
+                    )
+                    for entry in data["shards"]
+                ],
+                vocab_size=data["vocab_size"],
+                tokenizer_sha256=data["tokenizer_sha256"],
+                max_tokens=data["max_tokens"],
+                report=CorpusReport.from_json(data),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{manifest}: is damaged ({error!r}); prepare it again") from error
         for shard in corpus.shards:
@@ -188,36 +212,6 @@ class BinaryCorpus:
             )
         return corpus
 
-    @classmethod
-    def _from_manifest(cls, path: Path, data: Mapping[str, Any]) -> BinaryCorpus:
-        dtype = data["token_dtype"]
-        if dtype not in TOKEN_DTYPES:
-            raise ValueError(f"token_dtype {dtype!r}")
-        shards = [
-            Shard(
-                path=path / "shards" / f"{entry['source']}-{entry['target']}",
-                source=entry["source"],
-                target=entry["target"],
-                num_pairs=int(entry["pairs"]),
-                num_tokens=int(entry["tokens"]),
-                num_valid=int(entry["valid_pairs"]),
-                dtype=dtype,
-            )
-            for entry in data["shards"]
-        ]
-        return cls(
-            path=path,
-            languages=[str(language) for language in data["languages"]],
-            shards=shards,
-            vocab_size=int(data["vocab_size"]),
-            tokenizer_sha256=str(data["tokenizer_sha256"]),
-            max_tokens=int(data["max_tokens"]),
-            report=CorpusReport(
-                inputs=[InputReport.from_json(entry) for entry in data["inputs"]],
-                notes=[str(note) for note in data["notes"]],
-            ),
-        )
-
     def to_json(self) -> dict[str, Any]:
         """The content of corpus.json."""
         return {
@@ -228,17 +222,10 @@ class BinaryCorpus:
             "tokenizer_sha256": self.tokenizer_sha256,
             "max_tokens": self.max_tokens,
             "shards": [
-                {
-                    "source": shard.source,
-                    "target": shard.target,
-                    "pairs": shard.num_pairs,
-                    "valid_pairs": shard.num_valid,
-                    "tokens": shard.num_tokens,
-                }
+                {key: getattr(shard, field) for key, field in _SHARD_KEYS.items()}
                 for shard in self.shards
             ],
-            "inputs": [entry.to_json() for entry in self.report.inputs],
-            "notes": self.report.notes,
+            **self.report.to_json(),
         }
 
     @cached_property
@@ -257,7 +244,7 @@ class BinaryCorpus:
         return sum(shard.num_tokens for shard in self.shards)
 
 
-class ShardWriter:
+class ShardWriter(ExitStack):
     """Appends blocks of pairs to a new shard; use it as a context manager.
 
     Args:
@@ -266,16 +253,14 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, source: str, target: str, vocab_size: int):
+        super().__init__()
         path.mkdir(parents=True)
-        self._path = path
-        self._languages = (source, target)
-        self._dtype = token_dtype(vocab_size)
-        self._tokens = (path / "tokens.bin").open("wb")
-        self._offsets = (path / "offsets.bin").open("wb")
-        self._hashes = (path / "hashes.bin").open("wb")
-        self._valid = (path / "valid.tsv").open("w", encoding="utf-8", newline="\n")
+        self._tokens, self._offsets, self._hashes, self._valid = (
+            self.enter_context((path / name).open("wb"))
+            for name in ("tokens.bin", "offsets.bin", "hashes.bin", "valid.tsv")
+        )
         self._offsets.write(np.zeros(1, dtype="<i8").tobytes())
-        self._num_pairs = self._num_tokens = self._num_valid = 0
+        self._shard = Shard(path, source, target, 0, 0, 0, token_dtype(vocab_size))
 
     def add_pairs(
         self,
@@ -290,34 +275,23 @@ class ShardWriter:
             lengths: int64 [2n], tokens of each sentence; they sum to N.
             hashes: int64 [2n], the sentence hashes.
         """
-        ends = self._num_tokens + np.cumsum(lengths)
-        self._tokens.write(tokens.astype(TOKEN_DTYPES[self._dtype]).tobytes())
+        shard = self._shard
+        ends = shard.num_tokens + np.cumsum(lengths)
+        self._tokens.write(tokens.astype(TOKEN_DTYPES[shard.dtype]).tobytes())
         self._offsets.write(ends.astype("<i8").tobytes())
         self._hashes.write(hashes.astype("<i8").tobytes())
-        self._num_pairs += len(lengths) // 2
-        self._num_tokens += len(tokens)
+        self._shard = replace(
+            shard,
+            num_pairs=shard.num_pairs + len(lengths) // 2,
+            num_tokens=shard.num_tokens + len(tokens),
+        )
 
     def add_valid(self, source: str, target: str) -> None:
         """Append a held-out pair; a tab or a line end within it becomes a space."""
         cells = (" ".join(side.replace("\t", " ").splitlines()) for side in (source, target))
-        self._valid.write("\t".join(cells) + "\n")
-        self._num_valid += 1
-
-    def discard(self) -> None:
-        """Delete the files again."""
-        shutil.rmtree(self._path)
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._tokens, self._offsets, self._hashes, self._valid):
-            file.close()
+        self._valid.write(("\t".join(cells) + "\n").encode())
+        self._shard = replace(self._shard, num_valid=self._shard.num_valid + 1)
 
     def shard(self) -> Shard:
-        """The finished shard."""
-        source, target = self._languages
-        return Shard(
-            self._path, source, target, self._num_pairs, self._num_tokens, self._num_valid,
-            self._dtype,
-        )  # fmt: skip
+        """What has been written so far."""
+        return self._shard

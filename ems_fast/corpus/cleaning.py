@@ -26,13 +26,13 @@ _RATIO_SLACK = 10
 
 _LAYOUT = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_KANA = re.compile(r"[\u3040-\u30ff\u31f0-\u31ff]")
-_HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7a3]")
-_DENSE = re.compile(
-    r"[\u1100-\u11ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-    r"\U00020000-\U0003ffff]"
+# The characters of each dense script, and how many more Latin letters each stands for.
+_DENSE_SCRIPTS = (
+    (re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"), 2.0),  # Han
+    (re.compile(r"[\u3040-\u30ff\u31f0-\u31ff]"), 0.8),  # kana
+    (re.compile(r"[\u1100-\u11ff\uac00-\ud7a3]"), 1.2),  # Hangul
 )
+_DENSE = re.compile("|".join(script.pattern for script, _ in _DENSE_SCRIPTS))
 
 
 def tidy(text: str) -> str:
@@ -45,14 +45,10 @@ def tidy(text: str) -> str:
 def effective_length(text: str) -> float:
     """Characters of `text`, those of dense scripts counted as the Latin letters they stand for."""
     length = float(len(text))
-    if text.isascii() or _DENSE.search(text) is None:
-        return length
-    return (
-        length
-        + 2.0 * len(_HAN.findall(text))
-        + 0.8 * len(_KANA.findall(text))
-        + 1.2 * len(_HANGUL.findall(text))
-    )
+    if not text.isascii() and _DENSE.search(text):
+        for script, more in _DENSE_SCRIPTS:
+            length += more * len(script.findall(text))
+    return length
 
 
 def reason_to_drop(source: str, target: str, source_key: str, target_key: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ _PARTITION = 1 << 18  # hashes sorted at a time
 _ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
-class DuplicateFlags:
-    """A byte a pair on disk: 1 where an earlier pair has the same hash.
+def flag_duplicates(path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count: int) -> int:
+    """Write a byte for every hash: 1 where it occurred before.
 
     Hashes are dealt into partitions by their value, one file each, so that equal ones meet in
     the same partition; a partition is small enough to be sorted in memory.
@@ -23,33 +22,19 @@ class DuplicateFlags:
     Args:
         path: the file to create; partitions are put beside it for a while.
         hashes: uint64 arrays, n hashes altogether.
-        count: n.
+        count: n, at least 1.
+
+    Returns:
+        The number of duplicates.
     """
-
-    def __init__(self, path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count: int):
-        self._path = path
-        self.duplicates = 0
-        with path.open("wb") as file:
-            file.truncate(count)  # zeros
-        with path.open("r+b", buffering=0) as file:
-            for entries in _partitions(path, hashes, count):
-                order = np.argsort(entries["hash"], kind="stable")
-                ordered = entries[order]
-                same = ordered["hash"][1:] == ordered["hash"][:-1]
-                positions = ordered["position"][1:][same]
-                for position in positions.tolist():
-                    os.pwrite(file.fileno(), b"\1", position)
-                self.duplicates += len(positions)
-
-    def read(self, start: int, count: int) -> npt.NDArray[np.bool_]:
-        """Whether pairs ``start .. start + count - 1`` are duplicates."""
-        with self._path.open("rb") as file:
-            file.seek(start)
-            return np.frombuffer(file.read(count), dtype=np.bool_)
-
-    def remove(self) -> None:
-        """Delete the file."""
-        self._path.unlink()
+    flags = np.memmap(path, dtype=np.bool_, mode="w+", shape=(count,))
+    duplicates = 0
+    for entries in _partitions(path, hashes, count):
+        ordered = entries[np.argsort(entries["hash"], kind="stable")]
+        same = ordered["hash"][1:] == ordered["hash"][:-1]
+        flags[ordered["position"][1:][same]] = True
+        duplicates += int(np.count_nonzero(same))
+    return duplicates
 
 
 def _partitions(
@@ -59,15 +44,11 @@ def _partitions(
     number = -(-count // _PARTITION)
     files = [path.with_name(f"{path.name}.{index}") for index in range(number)]
     position = 0
-    kept = []
     for chunk in hashes:
         entries = np.empty(len(chunk), dtype=_ENTRY)
         entries["hash"] = chunk
         entries["position"] = np.arange(position, position + len(chunk))
         position += len(chunk)
-        if number == 1:
-            kept.append(entries)
-            continue
         partition = (chunk >> np.uint64(32)) % np.uint64(number)
         order = np.argsort(partition, kind="stable")
         bounds = np.searchsorted(partition[order], np.arange(number + 1))
@@ -75,9 +56,6 @@ def _partitions(
             if bounds[index] < bounds[index + 1]:
                 with file.open("ab") as out:
                     out.write(entries[order[bounds[index] : bounds[index + 1]]].tobytes())
-    if number == 1:
-        yield np.concatenate(kept)
-        return
     for file in files:
         if file.exists():
             data = file.read_bytes()

@@ -43,8 +43,7 @@ def mix(values: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def pair_hashes(
-    source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint64]:
-    """One hash a pair from those of its sides [n]; the order of the sides matters."""
-    return mix(mix(source, 1) ^ target.astype(_U64, copy=False), 2)
+def pair_hashes(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """One hash a pair from the sentence hashes of its sides [n, 2]; the order of these matters."""
+    sides = hashes.astype(_U64)
+    return mix(mix(sides[:, 0], 1) ^ sides[:, 1], 2)

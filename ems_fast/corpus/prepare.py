@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from tqdm import tqdm
 
 from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, ShardWriter
 from ems_fast.corpus.cleaning import reason_to_drop, tidy
-from ems_fast.corpus.deduplication import DuplicateFlags
+from ems_fast.corpus.deduplication import flag_duplicates
 from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
 from ems_fast.corpus.held_out import (
     DUPLICATE,
@@ -42,10 +43,10 @@ from ems_fast.corpus.held_out import (
 )
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
-from ems_fast.corpus.spool import Block, Records, Spool
+from ems_fast.corpus.spool import Block, Spool
 from ems_fast.errors import InputError
 from ems_fast.files.staging import staged_folder
-from ems_fast.text.codes import canonical_order
+from ems_fast.text.languages import canonical_order
 from ems_fast.text.tokenizer import Tokenizer
 from ems_fast.text.tokenizer_training import TokenizerType, train_tokenizer
 
@@ -110,7 +111,7 @@ def prepare(
     output = Path(output_dir)
     with staged_folder(output) as folder:
         readers = open_corpora(corpora, languages=languages, tags=tags)
-        preparation = _Preparation(
+        steps = _Steps(
             folder=folder,
             report=CorpusReport([InputReport(reader.name) for reader in readers]),
             max_tokens=max_tokens,
@@ -118,9 +119,17 @@ def prepare(
             num_threads=num_threads or len(os.sched_getaffinity(0)),
             progress=progress,
         )
-        preparation.run(
-            readers, tokenizer, vocab_size, tokenizer_type, valid_pairs, tokenizer_sentences
-        )
+        selections = steps.choose(steps.read(readers), valid_pairs)
+        if tokenizer is None:
+            sample = steps.sample(selections, tokenizer_sentences)
+            tokenizer = train_tokenizer(sample, vocab_size, tokenizer_type)
+            if tokenizer.vocab_size < vocab_size:
+                steps.report.notes.append(
+                    f"the text has too little in it for vocab_size {vocab_size}; the tokenizer "
+                    f"has {tokenizer.vocab_size} pieces"
+                )
+        shards = steps.write(selections, tokenizer)
+        steps.finish(shards, tokenizer)
     return BinaryCorpus.open(output)
 
 
@@ -130,30 +139,24 @@ class _Selection:
 
     spool: Spool
     languages: tuple[str, str]
-    duplicates: DuplicateFlags
-    held_out: HeldOut
+    duplicates: Path  # a byte a pair
+    held_out: HeldOut = field(init=False)
     num_training: int = 0
 
-    @property
-    def num_pairs(self) -> int:
-        return self.spool.counts[self.languages]
-
-    def records(self) -> Iterator[tuple[Records, npt.NDArray[np.bool_]]]:
-        """The records chunk by chunk, each with the flags of its duplicates."""
-        start = 0
-        for records in self.spool.records(self.languages):
-            yield records, self.duplicates.read(start, len(records))
-            start += len(records)
-
-    def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
-        """The blocks of text with the status of their pairs."""
+    def blocks(self) -> Iterator[tuple[Block, npt.NDArray[np.bool_]]]:
+        """The pairs block by block, with the flags of duplicates."""
         for block in self.spool.blocks(self.languages):
-            duplicate = self.duplicates.read(block.start, len(block.records))
+            count = len(block.records)
+            yield block, np.fromfile(self.duplicates, np.bool_, count, offset=block.start)
+
+    def status(self) -> Iterator[tuple[Block, npt.NDArray[np.uint8]]]:
+        """The pairs block by block, with what becomes of each."""
+        for block, duplicate in self.blocks():
             yield block, self.held_out.status(block.records, duplicate)
 
 
 @dataclass
-class _Preparation:
+class _Steps:
     folder: Path
     report: CorpusReport
     max_tokens: int
@@ -161,151 +164,99 @@ class _Preparation:
     num_threads: int
     progress: bool
 
-    def run(
-        self,
-        readers: list[Reader],
-        tokenizer: Tokenizer | None,
-        vocab_size: int,
-        tokenizer_type: TokenizerType,
-        valid_pairs: int,
-        tokenizer_sentences: int,
-    ) -> None:
+    def _bar(self, what: str, total: int | None = None) -> tqdm[Any]:
+        return tqdm(
+            desc=what, unit=" pairs", unit_scale=True, total=total, disable=not self.progress
+        )
+
+    def read(self, readers: list[Reader]) -> Spool:
+        """Spool what is of use of every input."""
         spool = Spool(self.folder / "spool")
-        self._read(readers, spool)
-        selections = [self._choose(spool, pair, valid_pairs) for pair in sorted(spool.counts)]
-        apart = keep_apart([selection.held_out for selection in selections])
-        for selection, held_out in zip(selections, apart, strict=True):
-            selection.held_out = held_out
-            self._count_selected(selection)
+        with self._bar("reading") as bar:
+            for index, (reader, entry) in enumerate(zip(readers, self.report.inputs, strict=True)):
+                for raw_source, raw_target, source_lang, target_lang, _ in reader:
+                    entry.read += 1
+                    bar.update()
+                    texts = tidy(raw_source), tidy(raw_target)
+                    keys = text_key(texts[0]), text_key(texts[1])
+                    reason = reason_to_drop(*texts, *keys)
+                    if reason is not None:
+                        entry.dropped[reason] += 1
+                        continue
+                    languages = canonical_order(source_lang, target_lang)
+                    if languages[0] != source_lang:
+                        texts, keys = texts[::-1], keys[::-1]
+                    digests = key_digest(keys[0]) + key_digest(keys[1])
+                    spool.add(languages, "\n".join(texts), digests, index)
+        spool.flush()
+        return spool
+
+    def choose(self, spool: Spool, valid_pairs: int) -> list[_Selection]:
+        """Find duplicates and pairs to hold out, and count what is left for training."""
+        selections = []
+        for languages, count in sorted(spool.counts.items()):
+            flags = self.folder / "spool" / f"{'-'.join(languages)}.duplicates"
+            duplicates = flag_duplicates(
+                flags,
+                (pair_hashes(block.records["hashes"]) for block in spool.blocks(languages)),
+                count,
+            )
+            selection = _Selection(spool, languages, flags)
+            selection.held_out = choose_held_out(
+                selection.blocks, count - duplicates, valid_pairs, self.seed
+            )
+            selections.append(selection)
+        keep_apart([selection.held_out for selection in selections])
+        for selection in selections:
+            for block, status in selection.status():
+                inputs = block.records["input"]
+                self.report.count("duplicate", inputs[status == DUPLICATE])
+                self.report.count("held_out_overlap", inputs[status == OVERLAP])
+                selection.num_training += int(np.count_nonzero(status == TRAIN))
         if not any(selection.num_training for selection in selections):
             raise InputError(f"no pair is left after cleaning; {summarise(self.report)}")
-        if tokenizer is None:
-            sample = self._sample(selections, tokenizer_sentences)
-            tokenizer = train_tokenizer(sample, vocab_size, tokenizer_type)
-            if tokenizer.vocab_size < vocab_size:
-                self.report.notes.append(
-                    f"the text has too little in it for vocab_size {vocab_size}; the tokenizer "
-                    f"has {tokenizer.vocab_size} pieces"
-                )
-        shards = self._write(selections, tokenizer)
-        (self.folder / "spool").rmdir()
-        self._finish(shards, tokenizer)
+        return selections
 
-    def _read(self, readers: list[Reader], spool: Spool) -> None:
-        orientation: dict[tuple[str, str], tuple[tuple[str, str], bool]] = {}
-        bar = tqdm(desc="reading", unit=" pairs", unit_scale=True, disable=not self.progress)
-        with bar:
-            for index, (reader, counts) in enumerate(zip(readers, self.report.inputs, strict=True)):
-                dropped: Counter[str] = Counter()
-                read = 0
-                for raw_source, raw_target, source_lang, target_lang, _ in reader:
-                    read += 1
-                    if read % 8192 == 0:
-                        bar.update(8192)
-                    source, target = tidy(raw_source), tidy(raw_target)
-                    source_key, target_key = text_key(source), text_key(target)
-                    reason = reason_to_drop(source, target, source_key, target_key)
-                    if reason is not None:
-                        dropped[reason] += 1
-                        continue
-                    found = orientation.get((source_lang, target_lang))
-                    if found is None:
-                        pair = canonical_order(source_lang, target_lang)
-                        found = pair, pair != (source_lang, target_lang)
-                        orientation[source_lang, target_lang] = found
-                    pair, swap = found
-                    if swap:
-                        source, target = target, source
-                        source_key, target_key = target_key, source_key
-                    digests = key_digest(source_key) + key_digest(target_key)
-                    spool.add(pair, source, target, digests, index)
-                counts.read = read
-                counts.dropped = dropped
-                bar.update(read % 8192)
-        spool.flush()
-
-    def _choose(self, spool: Spool, languages: tuple[str, str], valid_pairs: int) -> _Selection:
-        count = spool.counts[languages]
-        flags = DuplicateFlags(
-            self.folder / "spool" / f"{'-'.join(languages)}.duplicates",
-            (pair_hashes(chunk["source"], chunk["target"]) for chunk in spool.records(languages)),
-            count,
-        )
-
-        selection = _Selection(spool, languages, flags, HeldOut.none())
-        selection.held_out = choose_held_out(
-            selection.records, count - flags.duplicates, valid_pairs, self.seed
-        )
-        return selection
-
-    def _count_selected(self, selection: _Selection) -> None:
-        """Note what becomes of every pair of a language pair."""
-        for records, duplicate in selection.records():
-            status = selection.held_out.status(records, duplicate)
-            self._count(records["input"][status == DUPLICATE], "duplicate")
-            self._count(records["input"][status == OVERLAP], "held_out_overlap")
-            selection.num_training += int(np.count_nonzero(status == TRAIN))
-
-    def _count(self, inputs: npt.NDArray[np.uint32], reason: str) -> None:
-        """Note pairs as dropped, given the index of the input of each."""
-        for index, number in enumerate(np.bincount(inputs).tolist()):
-            if number:
-                self.report.inputs[index].dropped[reason] += number
-
-    def _sample(self, selections: list[_Selection], wanted: int) -> list[str]:
+    def sample(self, selections: list[_Selection], wanted: int) -> list[str]:
         """About `wanted` different sentences of the training text, balanced over languages."""
         counts: Counter[str] = Counter()
         for selection in selections:
             for language in selection.languages:
                 counts[language] += selection.num_training
         rates = _sampling_rates(counts, wanted)
-        seen: set[int] = set()
-        sample: list[str] = []
+        sample: dict[int, str] = {}
         for selection in selections:
-            limits = [
-                np.uint64(min(int(rates[language] * 2**64), 2**64 - 1))
-                for language in selection.languages
-            ]
-            for block, status in selection.blocks():
-                picked = []
-                for side, limit in enumerate(limits):
-                    hashes = block.records[("source", "target")[side]]
-                    chosen = (status == TRAIN) & (mix(hashes, self.seed + _SAMPLE_SEED) <= limit)
-                    rows = np.flatnonzero(chosen)
-                    picked += list(
-                        zip((2 * rows + side).tolist(), hashes[rows].tolist(), strict=True)
-                    )
-                if not picked:
-                    continue
-                texts = block.texts()
-                for position, value in sorted(picked):
-                    if value not in seen:
-                        seen.add(value)
-                        sample.append(texts[position])
-        return sample
+            limits = np.array(
+                [min(int(rates[language] * 2**64), 2**64 - 1) for language in selection.languages],
+                dtype=np.uint64,
+            )
+            for block, status in selection.status():
+                hashes = block.records["hashes"]  # (n, 2)
+                chosen = mix(hashes, self.seed + _SAMPLE_SEED) <= limits
+                chosen[status != TRAIN] = False
+                if chosen.any():
+                    texts = block.texts()
+                    for position in np.flatnonzero(chosen).tolist():
+                        sample.setdefault(int(hashes.flat[position]), texts[position])
+        return list(sample.values())
 
-    def _write(self, selections: list[_Selection], tokenizer: Tokenizer) -> list[Shard]:
+    def write(self, selections: list[_Selection], tokenizer: Tokenizer) -> list[Shard]:
+        """Tokenise what was chosen into shards, and remove the spool."""
         shards = []
-        total = sum(selection.num_pairs for selection in selections)
-        bar = tqdm(
-            desc="writing", unit=" pairs", unit_scale=True, total=total, disable=not self.progress
-        )
-        with bar:
+        with self._bar("writing", selections[0].spool.counts.total()) as bar:
             for selection in selections:
                 source, target = selection.languages
                 path = self.folder / "shards" / f"{source}-{target}"
                 with ShardWriter(path, source, target, tokenizer.vocab_size) as writer:
-                    for block, status in selection.blocks():
+                    for block, status in selection.status():
                         self._write_block(writer, block, status, tokenizer)
                         bar.update(len(status))
-                shard = writer.shard()
-                if shard.num_pairs:
-                    shards.append(shard)
+                if writer.shard().num_pairs:
+                    shards.append(writer.shard())
                 else:
-                    writer.discard()
+                    shutil.rmtree(path)
                     self.report.notes.append(f"no pair of {source}-{target} is left")
-                selection.spool.remove(selection.languages)
-                selection.duplicates.remove()
+        shutil.rmtree(self.folder / "spool")
         return shards
 
     def _write_block(
@@ -324,27 +275,22 @@ class _Preparation:
         lengths = np.diff(offsets).reshape(-1, 2)
         empty = (lengths == 0).any(axis=1)
         long = (lengths > self.max_tokens).any(axis=1) & ~empty
-        good = ~empty & ~long
+        held_out = (status[used] == HELD_OUT) & ~empty & ~long
+        train = (status[used] == TRAIN) & ~empty & ~long
         inputs = block.records["input"][used]
-        self._count(inputs[empty], "empty")
-        self._count(inputs[long], "too_many_tokens")
-
-        held_out = status[used] == HELD_OUT
-        for row in np.flatnonzero(good & held_out).tolist():
+        self.report.count("empty", inputs[empty])
+        self.report.count("too_many_tokens", inputs[long])
+        self.report.count("held_out", inputs[held_out])
+        self.report.count("kept", inputs[train])
+        for row in np.flatnonzero(held_out).tolist():
             writer.add_valid(sentences[2 * row], sentences[2 * row + 1])
-            self.report.inputs[inputs[row]].held_out += 1
-        train = good & ~held_out
-        for index, number in enumerate(np.bincount(inputs[train]).tolist()):
-            self.report.inputs[index].kept += number
-        records = block.records[used[train]]
-        hashes = np.stack([records["source"], records["target"]], axis=1).reshape(-1)
         writer.add_pairs(
-            tokens[np.repeat(np.repeat(train, 2), lengths.reshape(-1))],
+            tokens[np.repeat(train, lengths.sum(axis=1))],
             lengths[train].reshape(-1),
-            hashes,
+            block.records["hashes"][used[train]].reshape(-1),
         )
 
-    def _finish(self, shards: list[Shard], tokenizer: Tokenizer) -> None:
+    def finish(self, shards: list[Shard], tokenizer: Tokenizer) -> None:
         """Write the tokenizer and, last, the manifest."""
         if not shards:
             raise InputError(

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Why a pair is dropped, in the order in which the reasons are tried; the value is the heading.
-REASONS: dict[str, str] = {
-    "empty": "an empty side",
-    "identical": "both sides the same",
-    "control_characters": "control characters",
-    "length_ratio": "absurd length ratio",
-    "too_many_characters": "too many characters",
-    "duplicate": "duplicate",
-    "held_out_overlap": "shares a sentence with a held-out pair",
-    "too_many_tokens": "too many tokens",
-}
+import numpy as np
+import numpy.typing as npt
+
+# Why a pair is dropped, in the order in which the reasons are tried.
+REASONS = (
+    "empty",
+    "identical",
+    "control_characters",
+    "length_ratio",
+    "too_many_characters",
+    "duplicate",
+    "held_out_overlap",
+    "too_many_tokens",
+)
 
 
 @dataclass
@@ -30,27 +33,6 @@ class InputReport:
     held_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain data, reasons in their fixed order."""
-        return {
-            "name": self.name,
-            "read": self.read,
-            "kept": self.kept,
-            "held_out": self.held_out,
-            "dropped": {reason: self.dropped[reason] for reason in REASONS},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> InputReport:
-        """The inverse of `to_json`."""
-        return cls(
-            name=str(data["name"]),
-            read=int(data["read"]),
-            kept=int(data["kept"]),
-            held_out=int(data["held_out"]),
-            dropped=Counter({str(k): int(v) for k, v in data["dropped"].items()}),
-        )
-
 
 @dataclass
 class CorpusReport:
@@ -58,6 +40,37 @@ class CorpusReport:
 
     inputs: list[InputReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def count(self, outcome: str, inputs: npt.NDArray[Any]) -> None:
+        """Note what became of n pairs.
+
+        Args:
+            outcome: ``kept``, ``held_out``, or the reason of `REASONS` that they are dropped for.
+            inputs: [n], the index of the input of each.
+        """
+        numbers = np.bincount(inputs, minlength=len(self.inputs)).tolist()
+        for entry, number in zip(self.inputs, numbers, strict=True):
+            if outcome in REASONS:
+                entry.dropped[outcome] += number
+            else:
+                setattr(entry, outcome, getattr(entry, outcome) + number)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, reasons in their fixed order."""
+        inputs = [
+            vars(entry) | {"dropped": {reason: entry.dropped[reason] for reason in REASONS}}
+            for entry in self.inputs
+        ]
+        return {"inputs": inputs, "notes": self.notes}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CorpusReport:
+        """The inverse of `to_json`; what else `data` holds is left alone."""
+        inputs = [
+            InputReport(**entry | {"dropped": Counter(entry["dropped"])})
+            for entry in data["inputs"]
+        ]
+        return cls(inputs, data["notes"])
 
     @property
     def total(self) -> InputReport:
@@ -82,26 +95,14 @@ def format_report(report: CorpusReport) -> str:
     """A readable table: a row an input file, a column each reason that occurred, then the notes."""
     total = report.total
     reasons = [reason for reason in REASONS if total.dropped[reason]]
-    rows = [*report.inputs, total] if len(report.inputs) > 1 else [*report.inputs]
-    head = ["input", "read", "kept", "held out", *(reason.replace("_", " ") for reason in reasons)]
-    table = [head] + [
-        [
-            _shorten(row.name),
-            f"{row.read:,}",
-            f"{row.kept:,}",
-            f"{row.held_out:,}",
-            *(f"{row.dropped[reason]:,}" for reason in reasons),
-        ]
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        ).rstrip()
-        for line in table
-    ]
+    rows = [*report.inputs, total] if len(report.inputs) > 1 else report.inputs
+    table = [["input", "read", "kept", "held out", *(r.replace("_", " ") for r in reasons)]]
+    for row in rows:
+        numbers = (row.read, row.kept, row.held_out, *(row.dropped[reason] for reason in reasons))
+        table.append([_shorten(row.name), *(f"{number:,}" for number in numbers)])
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    form = f"{{:<{first}}}" + "".join(f"  {{:>{width}}}" for width in others)
+    lines = [form.format(*line).rstrip() for line in table]
     rule = "-" * max(map(len, lines))
     lines.insert(1, rule)
     if len(report.inputs) > 1:

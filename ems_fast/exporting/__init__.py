@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,6 +10,7 @@ from ems_fast.encoding.load import load
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
+from ems_fast.files.staging import staged_folder
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
 from ems_fast.runs.folder import RunFolder
 
@@ -57,7 +55,7 @@ def export(
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
-    with _new_folder(Path(folder)) as path:
+    with staged_folder(Path(folder)) as path:
         if to == "ems-fast":
             write_model(model, path)
             use = {}
@@ -72,25 +70,3 @@ def export(
         card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
         write_card(path, card)
     return Path(folder)
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends well."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"folder: {folder} exists and is not empty; choose another")
-    temporary = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"folder: {folder} cannot be made ({error.strerror})") from error
-    try:
-        yield temporary
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise InputError(f"folder: {folder} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

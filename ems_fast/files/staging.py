@@ -24,7 +24,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
         InputError: `output` is a file or a folder with something in it, cannot be created, is
             being written by another process, or the disk is full.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(
             f"{output}: exists and is not empty; give another output folder or remove this one"
         )
@@ -42,8 +42,8 @@ def staged_folder(output: Path) -> Iterator[Path]:
                     f"{output}: another process is writing it; wait for that or give another "
                     f"output folder"
                 ) from error
+            shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
             try:
-                shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
                 staging.mkdir()
                 yield staging
                 os.rename(staging, output)

@@ -26,8 +26,7 @@ class _ZstdReader(io.RawIOBase):
 
     def __init__(self, file: IO[bytes]):
         self._file = file
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._inside = False  # within a frame
+        self._frame: zstandard.ZstdDecompressionObj | None = None  # None between two frames
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -38,7 +37,7 @@ class _ZstdReader(io.RawIOBase):
         while not self._ready:
             data = self._file.read(_CHUNK)
             if not data:
-                if self._inside:
+                if self._frame:
                     raise EOFError("the compressed data ends too early")
                 return 0
             self._ready = memoryview(self._decompress(data))
@@ -50,16 +49,11 @@ class _ZstdReader(io.RawIOBase):
     def _decompress(self, data: bytes) -> bytes:
         parts = []
         while data:
-            if not self._inside:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            parts.append(self._frame.decompress(data))
-            self._inside = not self._frame.eof
-            data = self._frame.unused_data if self._frame.eof else b""
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            parts.append(frame.decompress(data))
+            self._frame = None if frame.eof else frame
+            data = frame.unused_data if frame.eof else b""
         return b"".join(parts)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def extension(path: Path) -> str:
@@ -91,14 +85,12 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
             if path.suffix == ".gz":
-                with gzip.GzipFile(fileobj=file) as stream:
-                    yield cast(IO[bytes], stream)
+                yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
             elif path.suffix == ".xz":
-                with lzma.LZMAFile(file) as stream_xz:
-                    yield cast(IO[bytes], stream_xz)
+                with lzma.LZMAFile(file) as stream:
+                    yield cast(IO[bytes], stream)
             elif path.suffix == ".zst":
-                with io.BufferedReader(_ZstdReader(file), _CHUNK) as stream_zst:
-                    yield stream_zst
+                yield io.BufferedReader(_ZstdReader(file), _CHUNK)
             else:
                 yield file
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
@@ -107,13 +99,14 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file without their ends (LF or CRLF), numbered from 1.
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The lines of a file without their ends (LF or CRLF), numbered from 1.
 
     Compressed files are read by their extension; a byte-order mark is no part of the first line.
 
     Raises:
-        InputError: naming file and line, where bytes are not UTF-8 or a line has over 16 MiB.
+        InputError: naming file and line, where bytes are not of the encoding or a line has over
+            16 MiB.
     """
     with open_bytes(path) as file:
         number = 0
@@ -124,23 +117,22 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}, line {number}: has more than {MAX_LINE_BYTES:,} bytes; expected "
                     "one sentence or pair a line"
                 )
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: is not UTF-8 (byte 0x{raw[error.start]:02x} at "
-                    f"position {error.start + 1}); convert the file, for example with iconv"
-                ) from error
+            line = decode(raw, encoding, f"{path}, line {number}")
             if number == 1:
                 line = line.removeprefix("\ufeff")
             yield number, line.rstrip("\r\n")
 
 
-def count_lines(path: Path) -> int:
-    """Lines of a file, a last one without its line end included."""
-    lines, last = 0, b"\n"
-    with open_bytes(path) as file:
-        while chunk := file.read(1 << 20):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return lines + (last != b"\n")
+def decode(raw: bytes, encoding: str, where: str) -> str:
+    """The text of some bytes of a file.
+
+    Raises:
+        InputError: naming `where`, where bytes are not of the encoding.
+    """
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: is not {encoding.upper()} (byte 0x{raw[error.start]:02x} at position "
+            f"{error.start + 1}); convert the file, for example with iconv"
+        ) from error

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import replacing, temporary_files
 from ems_fast.model.config import ModelConfig
 from ems_fast.text.tokenizer import Tokenizer
 
@@ -66,7 +66,8 @@ class RunFolder:
         found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
         if interrupted:
             found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
-            found -= {f".{self.tokenizer.name}.tmp", f".{self.config.name}.tmp"}
+            for path in (self.tokenizer, self.config):
+                found -= {temporary.name for temporary in temporary_files(path)}
         if keep_corpus:
             found.discard(self.corpus.name)
         if found == {self.corpus.name}:

@@ -1,8 +1,14 @@
-"""ISO 639 language codes: one name for a language, whichever standard a file uses."""
+"""Codes of languages: one name for a language, one spelling for a code, found in file names too.
+
+Evaluation sets name a language without its script and region (`normalize_language`). A corpus
+keeps those (`spell_code`), as it may hold ``zh_hans`` beside ``zh_hant``; the table of languages
+then decides only where a code is guessed, and arguments take any code.
+"""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from ems_fast.errors import InputError
 
@@ -40,19 +46,26 @@ lus mag mai max mhr min mni mos nds nov nso nus orv pag pam pap pcm pms prs sat 
 tok tpi tum tzl tzm umb vec war wuu yue
 """
 
-_TWO_LETTERS: dict[str, str] = {}
-_THREE_LETTERS: dict[str, str] = {}
-for _entry in _TABLE.replace("\n", "|").split("|"):
-    if _entry:
-        _short, _long, *_more = _entry.split()
-        _TWO_LETTERS[_short] = _long
-        _THREE_LETTERS.update(dict.fromkeys([_long, *_more], _short))
-for _code in _WITHOUT.split():
-    _THREE_LETTERS.setdefault(_code, _code)
+# Every code → the name of its language: the first of its line above.
+_NAMES = {code: code for code in _WITHOUT.split()}
+for _entry in filter(None, _TABLE.replace("\n", "|").split("|")):
+    _NAMES.update(dict.fromkeys(_entry.split(), _entry.split()[0]))
 # Codes that were withdrawn and still occur: Hebrew, Indonesian, Yiddish, Javanese.
 _WITHDRAWN = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv"}
 
-_CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*\Z")
+_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*\Z")
+_CODE = re.compile(
+    r"(?P<language>[A-Za-z]{2,3})"
+    r"(?:[-_](?P<script>[A-Za-z]{4}))?"
+    r"(?:[-_](?P<region>[A-Za-z]{2}|[0-9]{3}))?"
+    r"(?:\.[A-Za-z0-9-]+)?"  # the encoding of a POSIX locale: says nothing about the text
+    r"(?:@(?P<modifier>[A-Za-z]+))?"
+)
+_PAIR = re.compile(
+    r"([a-z]{2,3}(?:_[A-Za-z]{4})?(?:[-_][A-Z]{2})?)-([a-z]{2,3}(?:_[A-Za-z]{4})?(?:[-_][A-Z]{2})?)"
+)
+_SCRIPT_OF_MODIFIER = {"latin": "latn", "cyrillic": "cyrl", "arabic": "arab", "devanagari": "deva"}
+_ENGLISH = frozenset(["en", "eng"])
 
 
 def normalize_language(code: str) -> str:
@@ -64,24 +77,86 @@ def normalize_language(code: str) -> str:
     Raises:
         InputError: not of the form of a language code, or two letters that ISO 639-1 lacks.
     """
-    match = _CODE.match(code)
+    match = _TAG.match(code)
     short = match[1].lower() if match else ""
     short = _WITHDRAWN.get(short, short)
-    if short in _TWO_LETTERS:
-        return short
-    if len(short) != 3:
+    if short not in _NAMES and len(short) != 3:
         raise InputError(
             f"language: got {code!r}, expected an ISO 639-1 or 639-3 code such as 'de' or 'deu'"
         )
-    return _THREE_LETTERS.get(short, short)
+    return _NAMES.get(short, short)
 
 
 def is_language(code: str) -> bool:
     """Whether `code` is a bare language code of the table (``de``, ``deu``; not ``deu_Latn``)."""
-    return code in _TWO_LETTERS or code in _THREE_LETTERS
+    return code in _NAMES
 
 
-def iso639_3(code: str) -> str:
-    """The ISO 639-3 code of a language given in any form that `normalize_language` takes."""
-    short = normalize_language(code)
-    return _TWO_LETTERS.get(short, short)
+def spell_code(code: str, argument: str = "language") -> str:
+    """One spelling of a code: ``DE`` → ``de``, ``pt_BR`` → ``pt-br``, ``zh-Hans`` → ``zh_hans``.
+
+    Raises:
+        InputError: `code` is not two or three letters with an optional script and region.
+    """
+    match = _CODE.fullmatch(code.strip())
+    if match is None:
+        raise InputError(
+            f"{argument}: {code!r} is not a language code; expected one such as 'de', 'pt-BR' or "
+            f"'zh_Hans'"
+        )
+    script = match["script"] or _SCRIPT_OF_MODIFIER.get((match["modifier"] or "").lower())
+    parts = match["language"]
+    if script:
+        parts += "_" + script
+    if match["region"]:
+        parts += "-" + match["region"]
+    return parts.lower()
+
+
+def primary(code: str) -> str:
+    """The language without script and region: ``pt-br`` → ``pt``."""
+    return re.split("[-_]", code, maxsplit=1)[0]
+
+
+def is_known(code: str) -> bool:
+    """Whether `code` may be taken for a language without being told so."""
+    match = _CODE.fullmatch(code)
+    return match is not None and is_language(match["language"].lower())
+
+
+def parse_pair(text: str) -> tuple[str, str] | None:
+    """``de-fr`` → ``("de", "fr")``; None where `text` has another shape."""
+    match = _PAIR.fullmatch(text.strip())
+    if match is None:
+        return None
+    return spell_code(match[1]), spell_code(match[2])
+
+
+def pair_from_file_name(name: str) -> tuple[str, str] | None:
+    """The languages of ``en-de.tsv``, ``corpus.en-de.tsv.gz`` or ``wiki_en-de.tsv``, if known."""
+    parts = name.split(".")
+    pieces = [piece for part in parts for piece in part.split("_")]
+    for candidate in [*reversed(parts), *pieces]:
+        pair = parse_pair(candidate)
+        if pair and is_language(primary(pair[0])) and is_language(primary(pair[1])):
+            return pair
+    return None
+
+
+@cache
+def canonical_order(a: str, b: str) -> tuple[str, str]:
+    """English first, else by code: both directions of a language pair share one shard."""
+    return (a, b) if (primary(a) not in _ENGLISH, a) < (primary(b) not in _ENGLISH, b) else (b, a)
+
+
+def check_pair(source: str, target: str, where: str) -> tuple[str, str]:
+    """Both codes in one spelling, and different.
+
+    Raises:
+        InputError: a code is none, or both are the same.
+    """
+    source = spell_code(source, f"{where}: source language")
+    target = spell_code(target, f"{where}: target language")
+    if source == target:
+        raise InputError(f"{where}: both sides are in {source!r}; a pair needs two languages")
+    return source, target

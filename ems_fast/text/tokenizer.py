@@ -23,16 +23,21 @@ class Tokenizer:
     Args:
         model: the serialised SentencePiece model.
 
+    Attributes:
+        model: the same.
+        vocab_size: V, the number of pieces, pad and unk included.
+
     Raises:
         InputError: `model` is not a SentencePiece model, or its pad or unk have other ids.
     """
 
     def __init__(self, model: bytes, *, name: str = "tokenizer"):
-        self._model = model
+        self.model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise InputError(f"{name}: not a SentencePiece model ({error})") from error
+        self.vocab_size: int = self._processor.vocab_size()
         pad, unk = self._processor.pad_id(), self._processor.unk_id()
         if (pad, unk) != (PAD_ID, UNK_ID):
             raise InputError(
@@ -40,7 +45,7 @@ class Tokenizer:
             )
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes]]:
-        return Tokenizer, (self._model,)
+        return Tokenizer, (self.model,)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
@@ -56,19 +61,9 @@ class Tokenizer:
         return cls(model, name=str(path))
 
     @property
-    def vocab_size(self) -> int:
-        """V: the number of pieces, pad and unk included."""
-        return int(self._processor.vocab_size())
-
-    @property
-    def model(self) -> bytes:
-        """The serialised SentencePiece model."""
-        return self._model
-
-    @property
     def sha256(self) -> str:
         """Hash of the model: equal hashes give equal ids for every sentence."""
-        return hashlib.sha256(self._model).hexdigest()
+        return hashlib.sha256(self.model).hexdigest()
 
     def encode(self, sentence: str) -> list[int]:
         """The ids of one sentence; an empty or blank one has none."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ems_fast.corpus import Gettext, Moses, RawPair, Tmx, Tsv, open_corpora
 from ems_fast.errors import InputError
-from ems_fast.text.codes import canonical_order, pair_from_file_name, spell_code
+from ems_fast.text.languages import canonical_order, pair_from_file_name, spell_code
 
 
 def write(path: Path, text: str | bytes) -> Path:

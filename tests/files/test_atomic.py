@@ -1,20 +1,50 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import stat
 from pathlib import Path
 
-from ems_fast.files import atomic
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import replacing, temporary_files
 
 
-def test_two_writers_at_one_moment(tmp_path: Path, monkeypatch) -> None:
+def test_two_writers_at_one_moment(tmp_path: Path) -> None:
     """Each has a temporary path of its own; the last one stays, and nothing else."""
     path = tmp_path / "x.json"
-    with replacing(path, contended=True) as one:
+    with replacing(path) as one:
         one.write_text("one")
-        monkeypatch.setattr(atomic.os, "getpid", lambda: -1)
-        with replacing(path, contended=True) as other:
+        with replacing(path) as other:
             assert other != one
             other.write_text("other")
         assert path.read_text() == "other"
+        assert one.read_text() == "one"
     assert path.read_text() == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def _die_while_writing(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        os._exit(9)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "x[1].json"
+    process = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=(path,))
+    process.start()
+    process.join()
+    (tmp_path / ".x[1].json.tmp").write_text("of an older version")
+    assert len(temporary_files(path)) == 2
+    assert not path.exists()
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary_files(path) == [temporary]
+    assert [p.name for p in tmp_path.iterdir()] == ["x[1].json"]
+
+
+def test_the_file_has_the_rights_of_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    with replacing(tmp_path / "x") as temporary:
+        temporary.write_text("")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 1

@@ -15,6 +15,7 @@ from support.synthetic import TINY, write_text
 
 import ems_fast
 from ems_fast import BinaryCorpus
+from ems_fast.files.atomic import temporary_files
 from ems_fast.runs.folder import RunFolder
 
 STEPS = 60
@@ -47,8 +48,7 @@ def kill_somewhere(process: BaseProcess, folder: RunFolder, rng: random.Random) 
     begun = time.monotonic()
     wait_until(process, lambda: time.monotonic() - begun > seconds)
     if rng.random() < 0.5:
-        half_written = folder.checkpoint.with_name(f".{folder.checkpoint.name}.tmp")
-        wait_until(process, half_written.exists)
+        wait_until(process, lambda: temporary_files(folder.checkpoint) != [])
     process.kill()
     process.join()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ems_fast.corpus.readers.base import RawPair, Reader
@@ -13,33 +13,21 @@ from ems_fast.corpus.readers.tmx import Tmx
 from ems_fast.corpus.readers.tsv import Tsv
 from ems_fast.errors import InputError
 from ems_fast.files.streams import COMPRESSIONS, extension
-from ems_fast.text.codes import is_known, parse_pair, spell_code
+from ems_fast.text.languages import is_known, parse_pair, spell_code
 
 __all__ = ["Gettext", "Moses", "RawPair", "Reader", "Tmx", "Tsv", "open_corpora"]
 
-_Languages = tuple[str, str] | None
-_Open = Callable[[Path, _Languages, Sequence[str] | None], Reader]
-
-
-def _open_tsv(path: Path, languages: _Languages, tags: Sequence[str] | None) -> Reader:
-    return Tsv(path, *(languages or (None, None)), tags=tags)
-
-
-def _open_tmx(path: Path, languages: _Languages, tags: Sequence[str] | None) -> Reader:
-    return Tmx(path, *(languages or (None, None)))
-
-
-def _open_gettext(path: Path, languages: _Languages, tags: Sequence[str] | None) -> Reader:
-    return Gettext(path, *languages) if languages else Gettext(path)
-
-
-# Extension → reader. Moses pairs have a language for an extension and are found by that.
-_FORMATS: dict[str, _Open] = {
-    ".tsv": _open_tsv,
-    ".tmx": _open_tmx,
-    ".po": _open_gettext,
-    ".mo": _open_gettext,
+# By extension; Moses pairs have a language for an extension and are found by that.
+_FORMATS: dict[str, type[Tsv | Tmx | Gettext]] = {
+    ".tsv": Tsv,
+    ".tmx": Tmx,
+    ".po": Gettext,
+    ".mo": Gettext,
 }
+_KNOWN = (
+    f"known are {', '.join(_FORMATS)} (also with {', '.join(COMPRESSIONS)}) and Moses pairs such "
+    f"as name.en beside name.de"
+)
 
 
 def open_corpora(
@@ -71,12 +59,7 @@ def open_corpora(
     readers: list[Reader] = []
     for item in inputs:
         if isinstance(item, (str, Path)):
-            path = Path(item)
-            found = (
-                _search_folder(path, languages, tags)
-                if path.is_dir()
-                else _open_path(path, languages, tags)
-            )
+            found = _find(Path(item), languages, tags)
         elif isinstance(item, Reader):
             found = [item]
         else:
@@ -91,7 +74,51 @@ def open_corpora(
     return readers
 
 
-def _languages_of(path: Path, pattern: str | None) -> _Languages:
+def _find(path: Path, languages: str | None, tags: Sequence[str] | None) -> list[Reader]:
+    """The readers of a folder, a file, or a prefix of Moses pairs."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if _is_visible(file, path))
+    elif path.exists() and extension(path) in _FORMATS:
+        return [_open(path, languages, tags)]
+    else:
+        parts = _moses_parts(path) if path.exists() else None
+        prefix = parts[0] if parts else path
+        files = [file for file in prefix.parent.glob("*") if file.is_file()]
+        files = [file for file in files if (_moses_parts(file) or (None,))[0] == prefix]
+    readers: list[Reader] = []
+    moses: dict[Path, set[str]] = {}
+    for file in files:
+        if extension(file) not in _FORMATS:
+            if parts := _moses_parts(file):
+                moses.setdefault(parts[0], set()).add(parts[1])
+        elif extension(file) != ".mo" or not file.with_suffix(".po").exists():
+            reader = _open(file, languages, tags)
+            if not isinstance(reader, Gettext) or not reader.in_source_language():
+                readers.append(reader)
+    for prefix, codes in sorted(moses.items()):
+        readers += _moses(prefix, codes, languages)
+    if not readers:
+        if path.is_dir():
+            raise InputError(f"{path}: holds no parallel text; {_KNOWN}")
+        if path.exists():
+            raise InputError(f"{path}: is of an unknown format; {_KNOWN}")
+        raise InputError(f"{path}: does not exist")
+    return readers
+
+
+def _is_visible(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.is_file() and not hidden
+
+
+def _open(path: Path, languages: str | None, tags: Sequence[str] | None) -> Reader:
+    given = _languages_of(path, languages) or ()
+    if extension(path) == ".tsv":
+        return Tsv(path, *given, tags=tags)
+    return _FORMATS[extension(path)](path, *given)
+
+
+def _languages_of(path: Path, pattern: str | None) -> tuple[str, str] | None:
     """The languages that the pattern gives to this file."""
     if pattern is None:
         return None
@@ -126,60 +153,3 @@ def _moses(prefix: Path, codes: Iterable[str], pattern: str | None) -> list[Read
             return []
         return [Moses(prefix, by_language[pair[0]], by_language[pair[1]])]
     return [Moses(prefix, a, b) for a, b in itertools.combinations(by_language.values(), 2)]
-
-
-def _siblings(prefix: Path) -> list[str]:
-    """The languages of the files ``prefix.<code>`` beside each other."""
-    if not prefix.parent.is_dir():
-        return []
-    parts = (_moses_parts(path) for path in prefix.parent.iterdir() if path.is_file())
-    return [code for found in parts if found for stem, code in [found] if stem == prefix]
-
-
-def _open_path(path: Path, languages: str | None, tags: Sequence[str] | None) -> list[Reader]:
-    if path.exists():
-        open_format = _FORMATS.get(extension(path))
-        if open_format is not None:
-            return [open_format(path, _languages_of(path, languages), tags)]
-        parts = _moses_parts(path)
-        prefix = parts[0] if parts else path
-    else:
-        prefix = path
-    found = _moses(prefix, _siblings(prefix), languages)
-    if found:
-        return found
-    if not path.exists():
-        raise InputError(f"{path}: does not exist")
-    raise InputError(
-        f"{path}: is of an unknown format; known are {', '.join(_FORMATS)} (also with "
-        f"{', '.join(COMPRESSIONS)}) and Moses pairs such as name.en beside name.de"
-    )
-
-
-def _search_folder(folder: Path, languages: str | None, tags: Sequence[str] | None) -> list[Reader]:
-    readers: list[Reader] = []
-    moses: dict[Path, set[str]] = {}
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or any(
-            part.startswith(".") for part in path.relative_to(folder).parts
-        ):
-            continue
-        open_format = _FORMATS.get(extension(path))
-        if open_format is None:
-            if parts := _moses_parts(path):
-                moses.setdefault(parts[0], set()).add(parts[1])
-            continue
-        if extension(path) == ".mo" and path.with_suffix(".po").exists():
-            continue
-        reader = open_format(path, _languages_of(path, languages), tags)
-        if isinstance(reader, Gettext) and reader.in_source_language():
-            continue
-        readers.append(reader)
-    for prefix, codes in sorted(moses.items()):
-        readers += _moses(prefix, codes, languages)
-    if not readers:
-        raise InputError(
-            f"{folder}: holds no parallel text; known are {', '.join(_FORMATS)} (also with "
-            f"{', '.join(COMPRESSIONS)}) and Moses pairs such as name.en beside name.de"
-        )
-    return readers

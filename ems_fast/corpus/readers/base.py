@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from ems_fast.errors import InputError
+from ems_fast.files.streams import check_file
+from ems_fast.text.languages import check_pair
 
 
 class RawPair(NamedTuple):
@@ -41,3 +48,42 @@ class Reader(Protocol):
         Raises:
             InputError: naming file and line.
         """
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """What readers of one file have in common."""
+
+    path: str | Path
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # the dataclass is frozen
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    def check(self) -> None:
+        """Look at the beginning of the file.
+
+        Raises:
+            InputError: the file is missing, empty or damaged, or its languages or its layout are
+                not clear.
+        """
+        check_file(Path(self.path))
+        self._check_beginning()
+
+    def _check_beginning(self) -> None:
+        raise NotImplementedError
+
+    @cached_property
+    def _given(self) -> tuple[str, str] | None:
+        """The languages that the arguments give, if they do."""
+        if self.source_lang is None and self.target_lang is None:
+            return None
+        if self.source_lang is None or self.target_lang is None:
+            raise InputError(f"{self.path}: give both source_lang and target_lang, or neither")
+        return check_pair(self.source_lang, self.target_lang, str(self.path))

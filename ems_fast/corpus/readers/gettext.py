@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -10,21 +11,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import InputError
-from ems_fast.files.streams import check_file, extension, open_bytes
-from ems_fast.text.codes import check_pair, is_known, spell_code
+from ems_fast.files.streams import decode, extension, open_bytes, read_lines
+from ems_fast.text.languages import check_pair, is_known, spell_code
 
 _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _HEADER_BYTES = 1 << 13
+_LANGUAGE = re.compile(r"\s*language\s*:\s*(\S.*)", re.IGNORECASE)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-# A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)".
-_MARKED_GROUP = re.compile(r"\s*\(([&_])[A-Za-z0-9]\)")
+# A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)". It stands
+# before a letter; "&" may not begin an entity, "_" not join an identifier.
+_MARKS = {
+    "&": re.compile(r"\s*\(&[A-Za-z0-9]\)|&(?=[^\W_])(?!\w+;)"),
+    "_": re.compile(r"\s*\(_[A-Za-z0-9]\)|(?<![^\W_])(?<![.%])_(?=[^\W_])(?!\w+;)"),
+}
 
 
 @dataclass(frozen=True)
-class Gettext:
+class Gettext(FileReader):
     """A .po or .mo catalogue; messages are in `source_lang`, translations in another language.
 
     Fuzzy and obsolete entries, entries without a translation and the header are skipped. Of a
@@ -42,22 +48,9 @@ class Gettext:
         InputError: from `check` and from iterating; the message names file and line.
     """
 
-    path: str | Path
     source_lang: str = "en"
-    target_lang: str | None = None
 
-    @property
-    def name(self) -> str:
-        """The file's path."""
-        return str(self.path)
-
-    def check(self) -> None:
-        """Find out the language.
-
-        Raises:
-            InputError: the file is missing, empty or damaged, or its language is not known.
-        """
-        check_file(Path(self.path))
+    def _check_beginning(self) -> None:
         _ = self.languages
 
     @cached_property
@@ -77,33 +70,21 @@ class Gettext:
         return target is not None and spell_code(target) == self.source_lang
 
     def _target(self) -> str | None:
-        return self.target_lang or self._header_language() or self._path_language()
-
-    def _header_language(self) -> str | None:
-        for entry in self._entries():
-            if entry.id:
-                return None  # the header comes first
-            for line in entry.strings[0].split("\n"):
-                key, _, value = line.partition(":")
-                if key.strip().lower() == "language" and value.strip():
-                    try:
-                        return spell_code(value)
-                    except InputError:
-                        return None  # a language's name in words: the path says it better
-        return None
-
-    def _path_language(self) -> str | None:
+        if self.target_lang:
+            return self.target_lang
+        # The header, which comes first, is the translation of nothing.
+        headers = itertools.takewhile(lambda entry: not entry.id, self._entries())
+        lines = (line for header in headers for line in header.strings.get(0, "").split("\n"))
+        values = (match[1] for line in lines if (match := _LANGUAGE.match(line)))
+        code = next(map(_spelt, values), None)
+        if code is not None:
+            return code
         path = Path(self.path)
         stem = path.name.split(".")[0]
         if is_known(stem):
             return stem
-        if path.parent.name == "LC_MESSAGES":
-            folder = path.parent.parent.name
-            try:
-                return spell_code(folder)  # any code: nothing else stands there
-            except InputError:
-                return None
-        return None
+        # Any code will do for this folder: nothing else stands there.
+        return _spelt(path.parent.parent.name) if path.parent.name == "LC_MESSAGES" else None
 
     def __iter__(self) -> Iterator[RawPair]:
         """The pairs in the order of the file."""
@@ -130,6 +111,14 @@ class _Entry:
     strings: dict[int, str] = field(default_factory=dict)
     fuzzy: bool = False
 
+    def put(self, keyword: str, index: int, text: str) -> None:
+        if keyword == "msgid":
+            self.id = text
+        elif keyword == "msgid_plural":
+            self.plural = text
+        elif keyword == "msgstr":
+            self.strings[index] = text
+
     def pairs(self) -> Iterator[tuple[str, str]]:
         if self.plural is None:
             yield self.id, self.strings.get(0, "")
@@ -143,31 +132,20 @@ class _Entry:
 
 def strip_accelerators(source: str, target: str) -> tuple[str, str]:
     """Remove a keyboard mark where each side has exactly one; otherwise leave both as they are."""
-    for mark in "&_":
-        if source.count(mark) == 1 and target.count(mark) == 1:
-            stripped = [_strip_mark(text, mark) for text in (source, target)]
-            if stripped[0] is not None and stripped[1] is not None:
-                return stripped[0], stripped[1]
+    for mark, pattern in _MARKS.items():
+        if source.count(mark) == target.count(mark) == 1:
+            (a, in_source), (b, in_target) = pattern.subn("", source), pattern.subn("", target)
+            if in_source and in_target:
+                return a, b
     return source, target
 
 
-def _strip_mark(text: str, mark: str) -> str | None:
-    """`text` without its one `mark`, or None where it is no keyboard mark."""
-    group = _MARKED_GROUP.search(text)
-    if group is not None and group[1] == mark:
-        return text[: group.start()] + text[group.end() :]
-    position = text.index(mark)
-    follows = text[position + 1 : position + 2]
-    # A mark stands before a letter; "&" may not begin an entity, "_" not join an identifier.
-    if not follows.isalnum() or re.match(r"\w+;", text[position + 1 :]):
+def _spelt(code: str) -> str | None:
+    """The code in one spelling; None where it is none, but a language's name in words."""
+    try:
+        return spell_code(code)
+    except InputError:
         return None
-    if (
-        mark == "_"
-        and position > 0
-        and (text[position - 1].isalnum() or text[position - 1] in ".%")
-    ):
-        return None
-    return text[:position] + text[position + 1 :]
 
 
 def _read_po(path: Path) -> Iterator[_Entry]:
@@ -175,71 +153,40 @@ def _read_po(path: Path) -> Iterator[_Entry]:
     with open_bytes(path) as file:
         encoding = _charset(file.read(_HEADER_BYTES), path)
     entry = _Entry(line=1)
-    parts: list[str] | None = None  # of the string being read
-    where: tuple[str, int] = ("", 0)  # keyword and plural index of it
-
-    def close_string() -> None:
-        nonlocal parts
-        if parts is None:
-            return
-        text = _unescape("".join(parts))
-        if where[0] == "msgid":
-            entry.id = text
-        elif where[0] == "msgid_plural":
-            entry.plural = text
-        elif where[0] == "msgstr":
-            entry.strings[where[1]] = text
-        parts = None
-
-    with open_bytes(path) as file:
-        number = 0
-        fuzzy = False
-        for raw in file:
-            number += 1
-            line = _decode(raw, encoding, path, number).strip()
-            if number == 1:
-                line = line.removeprefix("\ufeff")
-            if line.startswith("#"):
-                if line.startswith("#,"):
-                    fuzzy = fuzzy or "fuzzy" in re.split(r"[,\s]+", line)
-                continue
-            if line.startswith('"'):
-                if parts is None or not line.endswith('"') or len(line) < 2:
-                    raise InputError(f"{path}, line {number}: a string without its keyword or end")
-                parts.append(line[1:-1])
-                continue
-            if not line:
-                continue
-            match = _KEYWORD.fullmatch(line)
-            if match is None:
-                raise InputError(f"{path}, line {number}: is no line of a PO file: {line[:60]!r}")
-            close_string()
-            keyword = match[1]
-            starts = keyword == "msgctxt" or (keyword == "msgid" and where[0] != "msgctxt")
-            if starts:
-                if entry.strings:
-                    yield entry
-                entry = _Entry(line=number, fuzzy=fuzzy)
-                fuzzy = False
-            elif keyword == "msgid":
-                entry.line = number
-            where = (keyword, int(match[2] or 0))
-            parts = [match[3][1:-1]]
-        close_string()
-        if entry.strings:
-            yield entry
-        elif number and entry.id:
-            raise InputError(f"{path}, line {number}: ends within an entry; the file is cut off")
-
-
-def _decode(raw: bytes, encoding: str, path: Path, number: int) -> str:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}, line {number}: is not {encoding.upper()} (byte 0x{raw[error.start]:02x} at "
-            f"position {error.start + 1}); convert the file, for example with msgconv"
-        ) from error
+    keyword, index, string = "", 0, ""  # of what is being read
+    fuzzy = False
+    number = 0
+    for number, text in read_lines(path, encoding):
+        line = text.strip()
+        if line.startswith("#"):
+            if line.startswith("#,"):
+                fuzzy = fuzzy or "fuzzy" in re.split(r"[,\s]+", line)
+            continue
+        if not line:
+            continue
+        if line.startswith('"'):
+            if not keyword or not line.endswith('"') or len(line) < 2:
+                raise InputError(f"{path}, line {number}: a string without its keyword or end")
+            string += _unescape(line[1:-1])
+            entry.put(keyword, index, string)
+            continue
+        match = _KEYWORD.fullmatch(line)
+        if match is None:
+            raise InputError(f"{path}, line {number}: is no line of a PO file: {line[:60]!r}")
+        before, keyword, index = keyword, match[1], int(match[2] or 0)
+        if keyword == "msgctxt" or (keyword == "msgid" and before != "msgctxt"):
+            if entry.strings:
+                yield entry
+            entry = _Entry(line=number, fuzzy=fuzzy)
+            fuzzy = False
+        elif keyword == "msgid":
+            entry.line = number
+        string = _unescape(match[3][1:-1])
+        entry.put(keyword, index, string)
+    if entry.strings:
+        yield entry
+    elif entry.id:
+        raise InputError(f"{path}, line {number}: ends within an entry; the file is cut off")
 
 
 def _charset(header: bytes, path: Path) -> str:
@@ -257,9 +204,6 @@ def _charset(header: bytes, path: Path) -> str:
 
 
 def _unescape(text: str) -> str:
-    if "\\" not in text:
-        return text
-
     def replace(match: re.Match[str]) -> str:
         code = match[1]
         if code[0] == "x" and len(code) > 1:
@@ -284,8 +228,9 @@ def _read_mo(path: Path) -> Iterator[_Entry]:
             string_bytes = _mo_string(data, order, strings + 8 * index)
             if not id_bytes:  # the header, which sorts first
                 encoding = _charset(string_bytes, path)
-            message = _decode(id_bytes, encoding, path, index + 1).rpartition("\x04")[2]
-            translation = _decode(string_bytes, encoding, path, index + 1)
+            where = f"{path}, line {index + 1}"
+            message = decode(id_bytes, encoding, where).rpartition("\x04")[2]
+            translation = decode(string_bytes, encoding, where)
             singular, separator, plural = message.partition("\0")
             yield _Entry(
                 line=index + 1,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.errors import InputError
-from ems_fast.files.streams import COMPRESSIONS, check_file, count_lines, read_lines
-from ems_fast.text.codes import check_pair
+from ems_fast.files.streams import COMPRESSIONS, check_file, read_lines
+from ems_fast.text.languages import check_pair
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Moses:
         """Count the lines of both files.
 
         Raises:
-            InputError: a file is missing or empty, or the numbers differ.
+            InputError: a file is missing, empty or not UTF-8, or the numbers differ.
         """
         check_pair(self.source_lang, self.target_lang, self.name)
-        first, second = self.paths
-        check_file(first)
-        check_file(second)
-        self._compare(count_lines(first), count_lines(second))
+        for path in self.paths:
+            check_file(path)
+        self._check_aligned()
 
-    def _compare(self, first: int, second: int) -> None:
+    def _check_aligned(self) -> None:
+        a, b = self.paths
+        first, second = (sum(1 for _ in read_lines(path)) for path in (a, b))
         if first != second:
-            a, b = self.paths
             raise InputError(
                 f"{a} has {first:,} lines and {b} has {second:,}; the files of a pair must be "
                 f"aligned line by line"
@@ -75,9 +75,8 @@ class Moses:
     def __iter__(self) -> Iterator[RawPair]:
         """The pairs in the order of the files."""
         source_lang, target_lang = check_pair(self.source_lang, self.target_lang, self.name)
-        first, second = self.paths
-        for a, b in itertools.zip_longest(read_lines(first), read_lines(second)):
+        for a, b in itertools.zip_longest(*map(read_lines, self.paths)):
             if a is None or b is None:
-                self._compare(count_lines(first), count_lines(second))
+                self._check_aligned()
                 raise InputError(f"{self.name}: changed while it was read")
             yield RawPair(a[1], b[1], source_lang, target_lang, a[0])

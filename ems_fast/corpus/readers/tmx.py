@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ems_fast.corpus.readers.base import RawPair
+from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import InputError
-from ems_fast.files.streams import check_file, open_bytes
-from ems_fast.text.codes import check_pair, primary, spell_code
+from ems_fast.files.streams import open_bytes
+from ems_fast.text.languages import primary, spell_code
 
 _CHUNK = 1 << 16
 # Inline elements whose content is markup of the document the text came from, not text.
 _MARKUP = frozenset(["bpt", "ept", "ph", "it", "ut"])
+_Unit = tuple[int, list[tuple[str, str]]]  # line, and language and text of each variant
 
 
 @dataclass(frozen=True)
-class Tmx:
+class Tmx(FileReader):
     """A .tmx file, plain or compressed, read as a stream.
 
     Without languages, every two variants of a unit become a pair; with them, only the variants
@@ -35,36 +36,13 @@ class Tmx:
         InputError: from `check` and from iterating; the message names file and line.
     """
 
-    path: str | Path
-    source_lang: str | None = None
-    target_lang: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's path."""
-        return str(self.path)
-
-    def check(self) -> None:
-        """Read the first unit.
-
-        Raises:
-            InputError: the file is missing or empty, or its beginning is no TMX.
-        """
-        self._asked()
-        check_file(Path(self.path))
-        for _ in self._units():
-            return
-
-    def _asked(self) -> tuple[str, str] | None:
-        if self.source_lang is None and self.target_lang is None:
-            return None
-        if self.source_lang is None or self.target_lang is None:
-            raise InputError(f"{self.path}: give both source_lang and target_lang, or neither")
-        return check_pair(self.source_lang, self.target_lang, str(self.path))
+    def _check_beginning(self) -> None:
+        _ = self._given
+        next(self._units(), None)
 
     def __iter__(self) -> Iterator[RawPair]:
         """The pairs in the order of the file."""
-        asked = self._asked()
+        asked = self._given
         seen: set[str] = set()
         found = False
         for line, variants in self._units():
@@ -84,78 +62,72 @@ class Tmx:
                 f"languages are {', '.join(sorted(seen)) or 'none'}"
             )
 
-    def _units(self) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-        """The units that have been read in full: (line, [(language, text)...])."""
-        state = _Unit(str(self.path))
-        # expat neither fetches external entities nor a DTD unless handlers for them are set.
-        parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartElementHandler = lambda name, attributes: state.start(
-            name, attributes, parser.CurrentLineNumber
-        )
-        parser.EndElementHandler = state.end
-        parser.CharacterDataHandler = state.text
-        parser.EntityDeclHandler = lambda name, *_: state.refuse(name, parser.CurrentLineNumber)
+    def _units(self) -> Iterator[_Unit]:
+        """The units that have been read in full."""
+        handler = _Handler(str(self.path))
         with open_bytes(Path(self.path)) as file:
             done = False
             while not done:
                 data = file.read(_CHUNK)
                 done = not data
                 try:
-                    parser.Parse(data, done)
+                    handler.parser.Parse(data, done)
                 except expat.ExpatError as error:
                     reason = expat.errors.messages.get(error.code, "unknown error")
                     raise InputError(
                         f"{self.path}, line {error.lineno}: is not well-formed XML ({reason})"
                     ) from error
-                yield from state.finished
-                state.finished.clear()
-        if not state.is_tmx:
+                yield from handler.finished
+                handler.finished.clear()
+        if handler.root != "tmx":
             raise InputError(f"{self.path}: is XML but no TMX, which begins with <tmx>")
 
 
 def _variant(variants: list[tuple[str, str]], language: str) -> str | None:
     """The text of exactly this language, else of a regional one of it."""
-    for code, text in variants:
-        if code == language:
-            return text
-    for code, text in variants:
-        if primary(code) == language:
-            return text
-    return None
+    exact = [text for code, text in variants if code == language]
+    regional = [text for code, text in variants if primary(code) == language]
+    return next(iter(exact + regional), None)
 
 
-class _Unit:
+class _Handler:
     """Collects the variants of the unit that the parser is in."""
 
     def __init__(self, path: str):
-        self.finished: list[tuple[int, list[tuple[str, str]]]] = []
-        self.is_tmx = False
+        self.finished: list[_Unit] = []
+        self.root = ""
         self._path = path
         self._line = 0
         self._variants: list[tuple[str, str]] = []
         self._language = ""
         self._segment: list[str] | None = None
         self._markup = 0  # depth of inline markup
-        self._root = True
+        # expat neither fetches external entities nor a DTD unless handlers for them are set.
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.EntityDeclHandler = self._refuse
 
-    def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        if self._root:
-            self._root = False
-            self.is_tmx = name == "tmx"
+    def _where(self) -> str:
+        return f"{self._path}, line {self.parser.CurrentLineNumber}"
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self.root = self.root or name
         if name == "tu":
-            self._line, self._variants = line, []
+            self._line, self._variants = self.parser.CurrentLineNumber, []
         elif name == "tuv":
             code = attributes.get("xml:lang") or attributes.get("lang")
             if not code:
-                raise InputError(f"{self._path}, line {line}: a <tuv> has no xml:lang")
-            self._language = spell_code(code, f"{self._path}, line {line}: xml:lang")
+                raise InputError(f"{self._where()}: a <tuv> has no xml:lang")
+            self._language = spell_code(code, f"{self._where()}: xml:lang")
         elif name == "seg":
             self._segment, self._markup = [], 0
         elif name in _MARKUP:
             self._markup += 1
 
-    def end(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         if name == "tu":
             self.finished.append((self._line, self._variants))
         elif name == "seg" and self._segment is not None:
@@ -164,12 +136,12 @@ class _Unit:
         elif name in _MARKUP:
             self._markup -= 1
 
-    def text(self, data: str) -> None:
+    def _text(self, data: str) -> None:
         if self._segment is not None and not self._markup:
             self._segment.append(data)
 
-    def refuse(self, entity: str, line: int) -> None:
+    def _refuse(self, entity: str, *_: object) -> None:
         raise InputError(
-            f"{self._path}, line {line}: declares the entity {entity!r}; entities are not "
-            f"expanded, remove the declaration"
+            f"{self._where()}: declares the entity {entity!r}; entities are not expanded, remove "
+            f"the declaration"
         )
