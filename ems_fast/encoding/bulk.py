@@ -338,7 +338,7 @@ def _complete_manifest(
     counts = {name: sum(array.counts[name] for array in arrays) for name in ("empty", "truncated")}
     order = "row i of the shards, one after another, is line i of the source"
     content = {**identity, **counts, "dtype": "float32", "order": order, "shards": shards}
-    write_json(path, content, contended=True)  # shards may end at the same moment
+    write_json(path, content)
     for shard in paths:
         progress_path(shard).unlink(missing_ok=True)
     return path

@@ -43,9 +43,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def write_json(path: Path, content: dict[str, Any], *, contended: bool = False) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that appears whole; see `replacing`."""
-    with replacing(path, contended=contended) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -75,10 +75,12 @@ def evaluate_folders(
     """Recognise what each folder holds, and measure all of it.
 
     The `paths` are folders, or single files of translations. Folders may hold several layouts,
-    also further down: those of `read_eval_sets`, `evaluate_classification` and `evaluate_sts`.
-    Only `tasks` are measured, and only on `languages` (translations: with English); None keeps
-    all, and each task whose sets are there needs one of them. The other options are those of
-    `evaluate`, `evaluate_classification` and `evaluate_sts`.
+    also further down: those of `read_eval_sets`, `evaluate_classification` and `evaluate_sts`,
+    whose options the others are. Each task whose sets are there needs one of `languages`
+    (translations: with English); None keeps all.
+
+    Args:
+        tasks: measure only these.
 
     Raises:
         InputError: a folder is missing or holds nothing that is understood, nothing is there for

@@ -19,7 +19,7 @@ _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EI
 
 
 @contextmanager
-def replacing(path: Path, *, contended: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path whose content becomes `path` at once, when the block ends well.
 
     Every call has a temporary path of its own, so that several processes may write `path` at the
@@ -27,7 +27,6 @@ def replacing(path: Path, *, contended: bool = False) -> Iterator[Path]:
 
     Args:
         path: what is to appear.
-        contended: has no effect; every call may be.
 
     Raises:
         InputError: the folder is missing, or the disk is full or not writable; `path` is then as

@@ -32,8 +32,8 @@ def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> Non
         "target_indices": targets.indices,
         "target_weights": targets.weights,
         "target_languages": batch.target_languages,
-        "source_ids": batch.source_ids,
-        "target_ids": batch.target_ids,
+        "source_ids": batch.source_hashes,
+        "target_ids": batch.target_hashes,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

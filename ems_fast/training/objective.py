@@ -89,7 +89,7 @@ class Objective(nn.Module):
         are rows of one product with the output embedding.
         """
         model, config = self.model, self.config
-        impl = config.impl_for(batch.source_ids.device)
+        impl = config.impl_for(batch.source_hashes.device)
         u = self._embed(batch.sentences)  # (2B, D): sources, then targets
         xtr = contrastive = u.new_zeros(())
         if config.xtr_weight:
@@ -100,8 +100,8 @@ class Objective(nn.Module):
             a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
             contrastive = contrastive_loss(
                 gather_rows(a), gather_rows(b), temperature=config.temperature,
-                source_ids=gather_rows(batch.source_ids) if config.mask_duplicates else None,
-                target_ids=gather_rows(batch.target_ids) if config.mask_duplicates else None,
+                source_ids=gather_rows(batch.source_hashes) if config.mask_duplicates else None,
+                target_ids=gather_rows(batch.target_hashes) if config.mask_duplicates else None,
                 impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive

@@ -121,10 +121,10 @@ def test_a_batch_holds_what_the_corpus_has(corpus: BinaryCorpus) -> None:
     languages = [corpus.languages[i] for i in batch.target_languages.tolist()]
     shards = [corpus.shards[s] for s in rows.shard]
     assert languages == [s.target for s in shards] + [s.source for s in shards]
-    assert batch.source_ids.tolist() == [
+    assert batch.source_hashes.tolist() == [
         s.hashes[2 * r] for s, r in zip(shards, rows.row, strict=True)
     ]
-    assert batch.target_ids.tolist() == [
+    assert batch.target_hashes.tolist() == [
         s.hashes[2 * r + 1] for s, r in zip(shards, rows.row, strict=True)
     ]
 
@@ -147,8 +147,8 @@ def test_ranks_share_a_global_batch(corpus: BinaryCorpus, size: str, n: int) -> 
         for rank in (0, 1)
     ]
     for (batch, state), *halves in itertools.islice(zip(whole, *parts, strict=False), 5):
-        ids = torch.stack([half.source_ids for half, _ in halves], dim=1).ravel()
-        assert torch.equal(ids, batch.source_ids)
+        ids = torch.stack([half.source_hashes for half, _ in halves], dim=1).ravel()
+        assert torch.equal(ids, batch.source_hashes)
         assert all(half_state == state for _, half_state in halves)
     for stream in (whole, *parts):
         stream.close()

@@ -72,7 +72,7 @@ def test_it_stops_and_saves_the_batch(
                  (saved.sentences.order, batch.sentences.order),
                  (saved.targets.weights, batch.targets.weights),
                  (saved.target_languages, batch.target_languages),
-                 (saved.source_ids, batch.source_ids)):  # fmt: skip
+                 (saved.source_hashes, batch.source_hashes)):  # fmt: skip
         assert torch.equal(a, b)
     note, *pairs = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     assert "by step 4" in note

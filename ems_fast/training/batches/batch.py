@@ -19,20 +19,20 @@ class Batch:
         sentences: the 2B sentences.
         targets: row k is the bag of words of the translation of sentence k.
         target_languages: int64 [2B], the language of the translation of sentence k.
-        source_ids: int64 [B], hashes of the source texts.
-        target_ids: int64 [B], hashes of the target texts.
+        source_hashes: int64 [B], hashes of the source texts.
+        target_hashes: int64 [B], hashes of the target texts.
     """
 
     sentences: Packed
     targets: BagOfWords
     target_languages: Tensor
-    source_ids: Tensor
-    target_ids: Tensor
+    source_hashes: Tensor
+    target_hashes: Tensor
 
     @property
     def num_pairs(self) -> int:
         """B."""
-        return self.source_ids.numel()
+        return self.source_hashes.numel()
 
     @property
     def num_tokens(self) -> int:
