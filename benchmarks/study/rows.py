@@ -124,25 +124,31 @@ def _minutes_all() -> Iterator[Row]:
 
 
 def _tuning() -> Iterator[Row]:
-    def rates(base: str, minutes: float, *learning_rates: float, **options: Any) -> Iterator[Row]:
-        told = "".join(f", {name} {value:g}" for name, value in options.items())
+    def rates(
+        base: str, minutes: float, *learning_rates: float, told: str = "", **options: Any
+    ) -> Iterator[Row]:
         for learning_rate in learning_rates:
+            label = f"{SYSTEMS[base][1]}, learning rate {learning_rate:g}"
             name = f"tune-{base}-{learning_rate:g}"
-            name += "".join(f"-{option}{value:g}" for option, value in options.items())
+            if told:
+                label += f", {told}"
+                name += f"-{told.replace(' ', '-').replace(',', '')}"
             yield _row(
-                base, name, "tuning", f"{SYSTEMS[base][1]}, learning rate {learning_rate:g}{told}",
-                minutes=minutes, learning_rate=learning_rate, **options,
+                base, name, "tuning", label, minutes=minutes, learning_rate=learning_rate, **options
             )  # fmt: skip
 
+    small: dict[str, Any] = {"init_std": 0.05}
     yield from rates("st-static", SHORT, 0.02, 0.05, 0.1, 0.2, 0.5)
-    yield from rates("st-static", SHORT, 0.05, 0.2, scale=10.0)
-    yield from rates("st-static", SHORT, 0.01, 0.05, init_std=0.05)
-    yield from rates("st-static", SHORT, 0.01, 0.05, init_std=0.05, scale=10.0)
-    yield from rates("st-static", SHORT, 0.2, bf16=True)
-    yield from rates("st-static", SHORT, 0.2, no_duplicates=True)
+    yield from rates("st-static", SHORT, 0.1, 0.2, 0.5, told="scale 10", scale=10.0)
+    yield from rates("st-static", SHORT, 0.01, 0.05, told="initial 0.05", **small)
+    yield from rates("st-static", SHORT, 0.01, 0.05, told="initial 0.05, scale 10", scale=10.0,
+                     **small)  # fmt: skip
+    yield from rates("st-static", SHORT, 0.2, told="bfloat16", bf16=True)
+    yield from rates("st-static", SHORT, 0.2, told="no duplicates", no_duplicates=True)
     yield from rates("st-bert", 6, 3e-4, 1e-3, 2e-3, 4e-3)
-    yield from rates("st-bert", 6, 1e-3, bf16=True)
-    yield from rates("st-bert", 6, 1e-3, batch_pairs=512)
+    yield from rates("st-bert", 6, 1e-3, told="scale 10", scale=10.0)
+    yield from rates("st-bert", 6, 1e-3, told="bfloat16", bf16=True)
+    yield from rates("st-bert", 6, 1e-3, told="batch 512", batch_pairs=512)
     yield from rates("st-bert-cached", 6, 3e-4, 1e-3, 2e-3, 4e-3)
     yield from rates("recipe", 6, 3e-4, 1e-3, 2e-3)
 

@@ -36,7 +36,7 @@ def train(row: Row, corpus: BinaryCorpus, places: Places) -> Trained:
         model = preset(model, **changes)
     # An epoch is as many pairs as the corpus has.
     epochs = None if row.pairs is None else row.pairs / corpus.num_pairs
-    with contextlib.nullcontext() if knows_languages else _one_language():
+    with contextlib.nullcontext() if knows_languages else one_language():
         result = ems_fast.train(
             corpus.path, places.work / "runs" / row.name, model=model, seed=row.seed,
             max_minutes=row.minutes, max_epochs=epochs, device="cpu", progress=False, **options,
@@ -61,7 +61,7 @@ def train(row: Row, corpus: BinaryCorpus, places: Places) -> Trained:
 
 
 @contextlib.contextmanager
-def _one_language() -> Iterator[None]:
+def one_language() -> Iterator[None]:
     """XTR's head gets the same language embedding whatever language it reconstructs."""
     forward = XTRHead.forward
 

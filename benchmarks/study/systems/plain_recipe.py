@@ -65,7 +65,7 @@ def train(row: Row, corpus: BinaryCorpus, places: Places) -> Trained:
     budget.stop()
     encoder = SentenceEncoder(model.encoder, corpus.tokenizer, model.config, torch.device("cpu"))
     return Trained(
-        encoder, budget.seconds / 60, budget.pairs, budget.steps, {"last_loss": float(loss)}
+        encoder, budget.seconds / 60, budget.pairs, budget.steps, {"last_loss": loss.item()}
     )
 
 
