@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None, rows: Sequence[Row] = ROWS) -> 
             done = "done" if places.result(row).exists() else "    "
             limit = f"{row.minutes:g} min" if row.minutes is not None else f"{row.pairs:,} pairs"
             print(f"{done} {row.table:12} {row.name:32} {limit:>16}  {row.label}")
+        waiting = [row for row in chosen if not places.result(row).exists()]
+        minutes = sum(row.minutes or 0 for row in waiting)
+        print(f"{len(waiting)} of {len(chosen)} rows to run, {minutes / 60:.1f} hours of training")
         return 0
     failed = [] if given.tables else run_rows(chosen, places)
     # Results elsewhere are trials, and the document is not about those.

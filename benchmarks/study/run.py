@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import multiprocessing
 import os
-import re
 import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from results import write_results
 
 from study.config import Places, Row
+from study.memory import forget_peak, peak_mb
 from study.scoring import score
 from study.systems import system
 from study.texts import corpus_of, news_sets
@@ -52,8 +51,9 @@ def run_row(row: Row, places: Places) -> None:
     news = news_sets(row.text, places)
     train = system(row.system)
     load = os.getloadavg()[0]
+    forget_peak()
     trained = train(row, corpus, places)
-    peak = _peak_memory_mb()
+    peak = peak_mb()
     begun = time.perf_counter()
     scores = score(trained.encoder, row.text, corpus, places.eval, news)
     figures: dict[str, Any] = {
@@ -83,12 +83,6 @@ def run_row(row: Row, places: Places) -> None:
         f"{figures['pairs_per_second']:,.0f} pairs/s, {peak:,} MB; {means}",
         flush=True,
     )
-
-
-def _peak_memory_mb() -> int:
-    """The most that this process has had in memory so far, mapped files among it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    return int(found[1]) // 1024 if found else 0
 
 
 def _versions() -> dict[str, str]:

@@ -297,7 +297,9 @@ def test_main_runs_what_is_missing_and_goes_on_after_a_failure(
     assert main([*arguments, "go*"], rows) == 0
     assert "1 rows done before, 0 to run" in capfd.readouterr().out
     assert main([*arguments, "--list"], rows) == 0
-    assert "done first        good" in capfd.readouterr().out
+    told = capfd.readouterr()
+    assert "done first        good" in told.out
+    assert "1 of 2 rows to run" in told.out
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow
 import torch
 from datasets import Dataset
 from sentence_transformers import (
@@ -52,6 +53,7 @@ from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.text.tokenizer import PAD_ID, UNK_ID
 from study.budget import Budget, learning_rate_factor
 from study.config import Places, Row
+from study.memory import forget_peak
 from study.systems import Trained
 from study.systems.sampling import epoch
 from study.texts import training_text
@@ -107,6 +109,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Everything is set up."""
+        forget_peak()
         self._budget.start()
 
     def on_step_end(
@@ -224,12 +227,16 @@ def _tokenizer(corpus: BinaryCorpus) -> Tokenizer:
 
 
 def _dataset(row: Row, corpus: BinaryCorpus, places: Places, options: Options) -> Dataset:
-    """The corpus's training pairs as text, all languages in one."""
+    """The corpus's training pairs as text, all languages in one, in a file that is mapped."""
     rng = np.random.default_rng(row.seed)
     rows = epoch([s.num_pairs for s in corpus.shards], options.sampling_exponent, rng)
-    columns: dict[str, list[str]] = {"anchor": [], "positive": []}
-    for shard, chosen in zip(corpus.shards, rows, strict=True):
-        pairs = training_text(row.text, places, shard)
-        columns["anchor"] += [pairs[i][0] for i in chosen.tolist()]
-        columns["positive"] += [pairs[i][1] for i in chosen.tolist()]
-    return Dataset.from_dict(columns)
+    file = places.work / "runs" / row.name / "text.arrow"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    schema = pyarrow.schema({"anchor": pyarrow.string(), "positive": pyarrow.string()})
+    with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
+        for shard, chosen in zip(corpus.shards, rows, strict=True):
+            pairs = training_text(row.text, places, shard)
+            sides = ([pairs[i][side] for i in chosen.tolist()] for side in (0, 1))
+            columns = dict(zip(schema.names, sides, strict=True))
+            writer.write_table(pyarrow.table(columns, schema=schema), max_chunksize=1_000)
+    return Dataset.from_file(str(file))
