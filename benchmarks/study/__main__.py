@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: Sequence[str] | None = None, rows: Sequence[Row] = ROWS) -> int:
-    """The exit code: 1 if a row failed."""
+    """The exit code: 1 if a row failed, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m study", description=__doc__)
     parser.add_argument(
         "rows", nargs="*", metavar="ROW",
@@ -53,7 +53,11 @@ def main(arguments: Sequence[str] | None = None, rows: Sequence[Row] = ROWS) -> 
         minutes = sum(row.minutes or 0 for row in waiting)
         print(f"{len(waiting)} of {len(chosen)} rows to run, {minutes / 60:.1f} hours of training")
         return 0
-    failed = [] if given.tables else run_rows(chosen, places)
+    try:
+        failed = [] if given.tables else run_rows(chosen, places)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with this row", file=sys.stderr)
+        return 130
     # Results elsewhere are trials, and the document is not about those.
     trial = given.results != parser.get_default("results")
     if trial and given.document == parser.get_default("document"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from study import __main__ as study_main
 from study.__main__ import main
 from study.budget import Budget, learning_rate_factor
 from study.config import Places, Row, Text
@@ -312,3 +313,21 @@ def test_main_refuses(
     with pytest.raises(SystemExit):
         main(arguments, [OURS])
     assert message in capsys.readouterr().err
+
+
+def test_main_ends_when_it_is_interrupted(
+    places: Places, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_main, "run_rows", interrupt)
+    arguments = ["--results", str(places.results), "--document", str(places.document)]
+    assert main(arguments, [OURS]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_nothing_is_known_before_training(places: Places) -> None:
+    row = dataclasses.replace(OURS, name="untrained", pairs=1)
+    run_row(row, places)
+    assert figures_of(row, places)["scores"]["held-out"]["mean"] < LEARNT / 2
