@@ -61,6 +61,10 @@ THEIRS = {"batch_pairs": 64, "width": 32}
 BERT = {"layers": 1, "heads": 2, "ffn_width": 64, "learning_rate": 5e-3}
 BASELINES = [
     tiny("st-static", "sentence-transformers", model="static", learning_rate=0.1, **THEIRS),
+    tiny(
+        "st-static-options", "sentence-transformers", model="static", learning_rate=0.02,
+        init_std=0.05, scale=10.0, no_duplicates=True, bf16=True, **THEIRS,
+    ),
     tiny("st-bert", "sentence-transformers", model="bert", **THEIRS, **BERT),
     tiny("st-cached", "sentence-transformers", model="bert", cached=32, **THEIRS, **BERT),
     tiny(
