@@ -39,7 +39,8 @@ def export(
             ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
             [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
             `ems_fast.load` reads, without what training needs.
-        int8: quantise an ONNX graph's weights to 8 bits.
+        int8: quantise the weights of an ONNX graph to 8 bits, of ``"ems-fast"`` the table of token
+            vectors.
         licence: of the model, for the card.
 
     Returns:
@@ -50,14 +51,14 @@ def export(
             be expressed there.
     """
     check_one_of("to", to, get_args(Target))
-    if int8 and to != "onnx":
-        raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
+    if int8 and to == "sentence-transformers":
+        raise InputError(f"int8: got True with to={to!r}, which is written in float32")
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with staged_folder(Path(folder)) as path:
         if to == "ems-fast":
-            write_model(model, path)
+            write_model(model, path, int8=int8)
             use = {}
         elif to == "onnx":
             onnx.write_onnx(model, path, int8=int8)

@@ -7,11 +7,14 @@ from pathlib import Path
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError
+from ems_fast.model.quantisation import quantise
 from ems_fast.runs.folder import RunFolder, model_section
 
 
-def write_model(encoder: SentenceEncoder, path: Path) -> None:
+def write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:
     """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only.
+
+    With `int8` the table of token vectors is written in 8 bits.
 
     Raises:
         InputError: the encoder's preprocessing is a function of the caller's, which no file holds.
@@ -25,6 +28,7 @@ def write_model(encoder: SentenceEncoder, path: Path) -> None:
             )
         sections["text"] = {"preprocessing": "released"}
     folder = RunFolder(path)
-    folder.write_config(sections)
+    weights = {f"encoder.{k}": v for k, v in encoder.module.state_dict().items()}
     folder.tokenizer.write_bytes(encoder.tokenizer.model)
-    folder.write_weights({f"encoder.{k}": v for k, v in encoder.module.state_dict().items()})
+    folder.write_weights(quantise(weights) if int8 else weights)
+    folder.write_config({**sections, "files": folder.digests()})
