@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from ems_fast.demo.corpus import collect
+from ems_fast.demo.first_look import first_look
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.encoding.shipped import DEFAULT, shipped_models
 from ems_fast.evaluation import EvalSet, Evaluation, evaluate, nearest_examples
 from ems_fast.model.encoder import Encoder
 from ems_fast.training import train
@@ -28,7 +30,7 @@ def run(
     minutes: float = 2.0,
     seed: int = 0,
 ) -> None:
-    """Collect text, train, and print what the model finds in sentences it never saw.
+    """Show the shipped model, then train one and print what it finds in sentences it never saw.
 
     Args:
         packages: folder with the packages whose catalogues are the text; None: the installed ones.
@@ -39,6 +41,8 @@ def run(
     Raises:
         InputError: the packages are missing.
     """
+    if DEFAULT in shipped_models():
+        print(f"{first_look()}\n", flush=True)
     output = first_free(output)
     text = output.with_name(f"{output.name}-text")
     counts = collect(packages, text)
