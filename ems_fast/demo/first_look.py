@@ -12,7 +12,7 @@ SENTENCES = Path(__file__).with_name("sentences.tsv")
 
 
 def first_look(shown: int = 3) -> str:
-    """The nearest `shown` sentences of each English one among all others, and how many are right."""
+    """The nearest `shown` sentences of each English one, and how many of all are right."""
     rows = [line.split("\t") for line in SENTENCES.read_text(encoding="utf-8").splitlines()]
     queries, languages = rows[0][1:], [row[0] for row in rows[1:]]
     sentences = [text for row in rows[1:] for text in row[1:]]
