@@ -30,8 +30,7 @@ from tqdm import tqdm
 
 from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, ShardWriter
 from ems_fast.corpus.cleaning import reason_to_drop, tidy
-from ems_fast.corpus.deduplication import flag_duplicates
-from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
+from ems_fast.corpus.hashing import flag_duplicates, key_digest, mix, pair_hashes, text_key
 from ems_fast.corpus.held_out import (
     DUPLICATE,
     HELD_OUT,
@@ -47,8 +46,7 @@ from ems_fast.corpus.spool import Block, Spool
 from ems_fast.errors import InputError
 from ems_fast.files.staging import staged_folder
 from ems_fast.text.languages import canonical_order
-from ems_fast.text.tokenizer import Tokenizer
-from ems_fast.text.tokenizer_training import TokenizerType, train_tokenizer
+from ems_fast.text.tokenizer import Tokenizer, TokenizerType, train_tokenizer
 
 _SAMPLE_SEED = 1 << 32  # apart from the seeds of the held-out choice
 
