@@ -34,12 +34,7 @@ def sentence_hash(text: str) -> int:
 
 
 def mix(values: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.uint64]:
-    """A bijection of 64-bit integers that looks random (the finaliser of splitmix64).
-
-    Args:
-        values: int64 or uint64 [n].
-        seed: another seed, another bijection.
-    """
+    """A bijection of 64-bit integers [n] that looks random (the finaliser of splitmix64)."""
     offset = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     x = values.astype(_U64, copy=False).view(_U64) + offset
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

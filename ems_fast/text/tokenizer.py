@@ -80,11 +80,7 @@ class Tokenizer:
     def encode_packed(
         self, sentences: Sequence[str], num_threads: int = 1
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokenise B sentences into one flat array.
-
-        Args:
-            sentences: B strings.
-            num_threads: threads of SentencePiece's own pool.
+        """Tokenise B sentences into one flat array, on `num_threads` of SentencePiece's own.
 
         Returns:
             ids int64 [N] and offsets int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
@@ -111,13 +107,8 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Train a SentencePiece model with normalisation, lower-casing and byte fallback built in.
 
-    A text that has too little in it for `vocab_size` pieces gets as many as it gives; compare
-    the result's `vocab_size`.
-
-    Args:
-        sentences: the text; what it holds decides the memory this takes.
-        vocab_size: V, the number of pieces, with pad, unk and 256 bytes among them.
-        kind: ``bpe``, byte-pair encoding, or ``unigram``, a unigram language model of pieces.
+    The `vocab_size` pieces have pad, unk and 256 bytes among them. A text that has too little in
+    it for so many gets as many as it gives; compare the result's `vocab_size`.
 
     Raises:
         InputError: there is no text, or `vocab_size` is too small for its characters.
