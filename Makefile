@@ -10,7 +10,7 @@ NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
 
-.PHONY: demo test test-slow gpu-check bench lint wheel train-tatoeba clean
+.PHONY: demo test test-slow gpu-check bench study lint wheel train-tatoeba clean
 
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
@@ -32,6 +32,13 @@ gpu-check:
 
 bench: $(VENV)/tools
 	$(BIN)/pytest benchmarks/bench_*.py --benchmark-enable --benchmark-only -s
+
+# The quality study (docs/quality.md): rows without a result in benchmarks/results/quality, or of those
+# only ROWS. Hours; it can be interrupted, and goes on where it was. In benchmarks/, since the source
+# tree would hide the wheel.
+ROWS ?=
+study: $(VENV)/study
+	cd benchmarks && $(abspath $(BIN))/python -m study --shared $(abspath $(SHARED)) $(ROWS)
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .
@@ -71,6 +78,11 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 # What tests and benchmarks need, the libraries that models are exported to among it.
 $(VENV)/tools: $(VENV)/installed
 	wheel=$$(ls dist/*.whl) && $(BIN)/python -m pip install --quiet "$$wheel[test,lint]" '$(TORCH)'
+	touch $@
+
+# What the study's baselines need beside the package.
+$(VENV)/study: $(VENV)/installed benchmarks/study/requirements.txt
+	$(BIN)/python -m pip install --quiet '$(TORCH)' --requirement benchmarks/study/requirements.txt
 	touch $@
 
 # Translations that packages carry; their code is neither compiled nor used.

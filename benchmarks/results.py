@@ -36,19 +36,26 @@ def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
     }
 
 
-def write_results(path: Path, figures: Any, device: torch.device | str = "cpu") -> None:
-    """Write `figures`, anything that JSON holds, as benchmarks/results/README.md describes."""
+def write_results(
+    path: Path, figures: Any, device: torch.device | str = "cpu", command: str | None = None
+) -> None:
+    """Write `figures`, anything that JSON holds, as benchmarks/results/README.md describes.
+
+    `command` gets the figures again, if that of this process does not.
+    """
     document = {
         "format": FORMAT,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(device),
         "commit": commit(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command or shlex.join(["python", *sys.argv]),
         "figures": figures,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    unfinished = path.with_name(f".{path.name}.partial")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)
 
 
 def commit() -> str | None:

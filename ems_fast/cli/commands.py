@@ -15,9 +15,10 @@ import ems_fast
 from ems_fast.cli import doctor as diagnosis
 from ems_fast.demo import run as demo_run
 from ems_fast.distributed.ranks import launched_ranks
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.files.atomic import write_text
 from ems_fast.files.streams import read_lines
+from ems_fast.mining.exact import nearest
 from ems_fast.mining.search import write_pairs
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.report import write_report
@@ -64,7 +65,7 @@ def train(
 def encode(
     *,
     source: Path,
-    model: Path,
+    model: str | None,
     device: str | None,
     dtype: Any,
     quiet: bool,
@@ -98,7 +99,7 @@ def encode(
 def evaluate(
     *,
     eval_sets: list[Path],
-    model: Path,
+    model: str | None,
     device: str | None,
     languages: Sequence[str] | None,
     all_languages: bool,
@@ -123,7 +124,13 @@ def evaluate(
 
 
 def mine(
-    *, source: Path, target: Path, output: Path, model: Path, device: str | None, **options: Any
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: str | None,
+    device: str | None,
+    **options: Any,
 ) -> None:
     """Find translations of each other in two files of sentences."""
     encoder = ems_fast.load(model, device=device)
@@ -132,8 +139,30 @@ def mine(
     print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)
 
 
+def search(
+    *, source: Path, queries: list[str], k: int, model: str | None, device: str | None
+) -> None:
+    """Show the lines of a file that are nearest to sentences, with their cosines."""
+    check(k >= 1, "k", k, "at least 1")
+    sentences = _sentences(source)
+    if not sentences:
+        raise InputError(f"{source}: is empty, expected a sentence a line")
+    encoder = ems_fast.load(model, device=device)
+    found = nearest(encoder.encode(queries), encoder.encode(sentences), min(k, len(sentences)))
+    for query, lines, cosines in zip(queries, found.indices, found.scores, strict=True):
+        print(query)
+        for line, cosine in zip(lines.tolist(), cosines.tolist(), strict=True):
+            print(f"  {cosine:6.3f}  {line + 1:>7,}  {sentences[line]}")
+
+
 def score(
-    *, source: Path, target: Path, output: Path, model: Path, device: str | None, **options: Any
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: str | None,
+    device: str | None,
+    **options: Any,
 ) -> None:
     """Score how likely line i of one file translates line i of the other."""
     sources, targets = _sentences(source), _sentences(target)

@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _encode, _evaluate, _mine, _score, _export, _report, _doctor, _demo
+        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _export, _report, _doctor,
+        _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -151,7 +152,9 @@ def _train(subparsers: Any) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=Path, help="folder of a run")
+    parser.add_argument(
+        "--model", help="folder of a run, or the name of a shipped model (default: that)"
+    )
     _add_options(parser, ems_fast.load, "device")
 
 
@@ -208,6 +211,14 @@ def _score(subparsers: Any) -> None:
     parser = _command(subparsers, "score", commands.score)
     _add_two_files(parser)
     _add_options(parser, ems_fast.score_pairs, "k", "margin")
+
+
+def _search(subparsers: Any) -> None:
+    parser = _command(subparsers, "search", commands.search)
+    parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
+    parser.add_argument("queries", nargs="+", metavar="QUERY", help="a sentence in any language")
+    parser.add_argument("--k", type=int, default=5, help="lines to show of each (default: 5)")
+    _add_model(parser)
 
 
 def _export(subparsers: Any) -> None:

@@ -1,4 +1,4 @@
-"""Load a trained encoder from its run's folder."""
+"""Load a trained encoder: a run's, an exported one, or one that came with the installation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
 from ems_fast.encoding.released.text import preprocess_released
+from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
@@ -18,24 +19,29 @@ from ems_fast.runs.folder import RunFolder
 
 
 def load(
-    run: str | Path, *, device: str | torch.device | None = None, dtype: Dtype = "float32"
+    run: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: Dtype = "float32",
 ) -> SentenceEncoder:
-    """The encoder of a run.
+    """The encoder of a run, or a model that came with the installation. Nothing is downloaded.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of a model that is shipped; None takes the shipped
+            ``"multilingual"``.
         device: where to compute; None takes a GPU if there is one.
         dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
             natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
             Vectors are float32 in any case.
 
     Raises:
-        InputError: the folder holds no model, or files that do not fit each other; the device
-            does not exist here, or the dtype does not go with it.
+        InputError: no such folder or name, no model in it, files that are damaged or do not fit
+            each other; the device does not exist here, or the dtype does not go with it.
     """
     resolved_device = resolve_device(device)
     resolved_dtype = resolve_dtype(dtype, resolved_device)
-    folder = RunFolder(run)
+    folder = RunFolder(folder_of(run))
+    folder.check_files()
     config = folder.read_model_config()
     tokenizer = folder.read_tokenizer()
     if tokenizer.vocab_size != config.vocab_size:

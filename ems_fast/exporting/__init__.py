@@ -11,6 +11,7 @@ from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.files.staging import staged_folder
+from ems_fast.model.quantisation import quantise
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
 from ems_fast.runs.folder import RunFolder, model_section
 
@@ -39,7 +40,8 @@ def export(
             ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
             [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
             `ems_fast.load` reads, without what training needs.
-        int8: quantise an ONNX graph's weights to 8 bits.
+        int8: quantise the weights of an ONNX graph to 8 bits, of ``"ems-fast"`` the table of token
+            vectors.
         licence: of the model, for the card.
 
     Returns:
@@ -50,14 +52,14 @@ def export(
             be expressed there.
     """
     check_one_of("to", to, get_args(Target))
-    if int8 and to != "onnx":
-        raise InputError(f"int8: got True with to={to!r}, but only 'onnx' is quantised")
+    if int8 and to == "sentence-transformers":
+        raise InputError(f"int8: got True with to={to!r}, which is written in float32")
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with staged_folder(Path(folder)) as path:
         if to == "ems-fast":
-            _write_model(model, path)
+            _write_model(model, path, int8=int8)
             use = {}
         elif to == "onnx":
             onnx.write_onnx(model, path, int8=int8)
@@ -72,8 +74,11 @@ def export(
     return Path(folder)
 
 
-def _write_model(encoder: SentenceEncoder, path: Path) -> None:
-    """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only."""
+def _write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:
+    """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only.
+
+    With `int8` the table of token vectors is written in 8 bits.
+    """
     sections = {"model": model_section(encoder.config)}
     if encoder.preprocessing is not None:
         if encoder.preprocessing is not preprocess_released:
@@ -83,6 +88,7 @@ def _write_model(encoder: SentenceEncoder, path: Path) -> None:
             )
         sections["text"] = {"preprocessing": "released"}
     folder = RunFolder(path)
-    folder.write_config(sections)
+    weights = {f"encoder.{k}": v for k, v in encoder.module.state_dict().items()}
     folder.tokenizer.write_bytes(encoder.tokenizer.model)
-    folder.write_weights({f"encoder.{k}": v for k, v in encoder.module.state_dict().items()})
+    folder.write_weights(quantise(weights) if int8 else weights)
+    folder.write_config({**sections, "files": folder.digests()})

@@ -30,8 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
             it was before.
     """
     try:
-        with _temporary(path) as temporary:
+        with _temporary(path) as (temporary, rights):
             yield temporary
+            temporary.chmod(rights)  # safetensors writes files that only their owner may read
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)  # or a loss of power could take the new name away
@@ -57,8 +58,8 @@ def temporary_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, locked while it is in use."""
+def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
+    """A new file beside `path`, locked while it is in use, and the rights of a new file."""
     for leftover in temporary_files(path):
         with suppress(OSError), leftover.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a process writes it
@@ -72,7 +73,7 @@ def _temporary(path: Path) -> Iterator[Path]:
             break
         os.close(descriptor)  # another process took it for a leftover before it was locked
     try:
-        yield temporary
+        yield temporary, os.fstat(descriptor).st_mode & 0o777
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)

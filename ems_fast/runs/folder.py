@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from contextlib import suppress
@@ -18,6 +19,7 @@ from torch import Tensor
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing, temporary_files
 from ems_fast.model.config import ModelConfig
+from ems_fast.model.quantisation import dequantise
 from ems_fast.text.tokenizer import Tokenizer
 
 if sys.version_info >= (3, 11):
@@ -126,6 +128,31 @@ class RunFolder:
         except TypeError as error:
             raise InputError(f"{self.config}: [model] is not one of ours ({error})") from error
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that make the model, for the section [files] of ``config.toml``."""
+        files = (self.tokenizer, self.weights)
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def check_files(self) -> None:
+        """Compare the model's files with their digests, where ``config.toml`` has them.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        recorded = self.read_config().get("files")
+        if recorded is None:
+            return
+        try:
+            found = self.digests()
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        for name, digest in found.items():
+            if recorded.get(name) != digest:
+                raise InputError(
+                    f"{self.path / name}: is damaged (its SHA-256 is not the one in "
+                    f"{self.config.name}); export or install the model again"
+                )
+
     def read_tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
         return Tokenizer.from_file(self.tokenizer)
@@ -143,7 +170,7 @@ class RunFolder:
     def read_weights(self) -> dict[str, Tensor]:
         """The tensors of ``model.safetensors``."""
         try:
-            return load_file(self.weights)
+            return dequantise(load_file(self.weights))
         except (OSError, SafetensorError) as error:
             raise InputError(
                 f"{self.weights}: cannot be read ({error}); is the run finished?"

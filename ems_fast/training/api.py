@@ -148,6 +148,7 @@ def _begin(
         given = Path(corpora).resolve() if isinstance(corpora, str | Path) else None
         ours = given == folder.corpus.resolve()
         folder.require_new(keep_corpus=restarted or ours, interrupted=restarted)
+    ranks.barrier()  # before another rank makes something there
     if restarted and (folder.corpus / MANIFEST).is_file():
         corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
     else:

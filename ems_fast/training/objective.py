@@ -27,6 +27,7 @@ class ObjectiveConfig:
         xtr_weight: weight of the reconstruction loss.
         contrastive_weight: weight of the contrastive loss.
         temperature: τ of the contrastive loss.
+        contrastive_margin: what a pair's cosine has to win by: it is subtracted in the loss.
         mask_duplicates: pairs of the batch with the same source or target text are not negatives
             of each other.
         slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
@@ -39,6 +40,7 @@ class ObjectiveConfig:
     xtr_weight: float = 1.0
     contrastive_weight: float = 2.0
     temperature: float = 0.1
+    contrastive_margin: float = 0.0
     mask_duplicates: bool = True
     slice_tokens: int | None = None
     impl: Impl | None = None
@@ -51,6 +53,8 @@ class ObjectiveConfig:
         slices = self.slice_tokens
         check(slices is None or slices >= 1, "slice_tokens", slices, "1 or more, or None")
         check(self.temperature > 0, "temperature", self.temperature, "more than 0")
+        margin = self.contrastive_margin
+        check(0 <= margin < 1, "contrastive_margin", margin, "0 or more and less than 1")
 
     def check_model(self, model: ModelConfig) -> None:
         """Raise `InputError` unless `model` has what these objectives train."""
@@ -102,7 +106,7 @@ class Objective(nn.Module):
                 gather_rows(a), gather_rows(b), temperature=config.temperature,
                 source_ids=gather_rows(batch.source_hashes) if config.mask_duplicates else None,
                 target_ids=gather_rows(batch.target_hashes) if config.mask_duplicates else None,
-                impl=impl,
+                margin=config.contrastive_margin, impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         return Losses(total, xtr.detach(), contrastive.detach())

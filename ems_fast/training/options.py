@@ -17,7 +17,7 @@ from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
-from ems_fast.training.schedule import Limits
+from ems_fast.training.schedule import Limits, Schedule
 
 Optimizer = Literal["adamw", "adam-amsgrad", "rowwise-adagrad"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -32,6 +32,7 @@ class OptimizerConfig:
             tables: see `RowwiseAdagrad`.
         learning_rate: the peak of its schedule.
         weight_decay: its share; decoupled, or added to the gradient for ``adam-amsgrad``.
+        schedule: how it ends: ``cosine``, ``linear``, or ``constant`` with a linear last fifth.
         warmup_steps: length of the linear warm-up; by default `warmup_fraction` of the run.
         warmup_fraction: length of the warm-up as a share of the run.
         max_gradient_norm: gradients are scaled down to this norm; 0 leaves them alone.
@@ -42,6 +43,7 @@ class OptimizerConfig:
     optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    schedule: Schedule = "cosine"
     warmup_steps: int | None = None
     warmup_fraction: float = 0.05
     max_gradient_norm: float = 1.0

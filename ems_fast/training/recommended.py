@@ -18,9 +18,12 @@ def recommended_options(model: ModelConfig) -> dict[str, Any]:
             "sort_by_length": False,
             "xtr_weight": 1.0 if model.reconstruction else 0.0,
             "contrastive_weight": 1.0,
+            "temperature": 0.06,
+            "contrastive_margin": 0.3,
             "optimizer": "rowwise-adagrad",
             "learning_rate": 0.1,
             "weight_decay": 0.0,
+            "schedule": "linear",
             "warmup_fraction": 0.02,
             "max_gradient_norm": 0.0,
         }

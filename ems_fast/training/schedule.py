@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ems_fast.errors import check
+
+Schedule = Literal["cosine", "linear", "constant"]
+# The share of a run in which a constant learning rate ends.
+CONSTANT_ENDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,26 @@ class Limits:
 
 
 def learning_rate_factor(
-    step: int, progress: float, *, warmup_steps: int | None, warmup_fraction: float
+    step: int,
+    progress: float,
+    *,
+    schedule: Schedule,
+    warmup_steps: int | None,
+    warmup_fraction: float,
 ) -> float:
-    """Linear warm-up × cosine to 0 (EMS, section 4.1), between 0 and 1, after `step` steps."""
+    """Linear warm-up × a way down to 0, between 0 and 1, after `step` steps.
+
+    The way down is a cosine (EMS, section 4.1), a line, or for ``constant`` a line over the last
+    fifth alone: a run that stops before can be resumed with later limits as if it had had them.
+    """
     if warmup_steps is not None:
         warmup = (step + 1) / max(warmup_steps, 1)
     else:
         warmup = progress / warmup_fraction if warmup_fraction else 1.0
-    return min(1.0, warmup) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    left = 1.0 - min(progress, 1.0)
+    way_down = {
+        "cosine": 0.5 * (1.0 - math.cos(math.pi * left)),
+        "linear": left,
+        "constant": min(1.0, left / CONSTANT_ENDS),
+    }
+    return min(1.0, warmup) * way_down[schedule]

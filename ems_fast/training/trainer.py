@@ -233,6 +233,7 @@ class Trainer:
             group["lr"] = config.learning_rate * learning_rate_factor(
                 self.progress.step,
                 done,
+                schedule=config.schedule,
                 warmup_steps=config.warmup_steps,
                 warmup_fraction=config.warmup_fraction,
             )

@@ -161,7 +161,10 @@ def test_every_error_is_public() -> None:
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
         (["mine", "LATIN1", "TEXT", "out.tsv", "--model", "RUN"], "line 2: is not UTF-8"),
         (["score", "TEXT", "nowhere.gz", "out.tsv", "--model", "RUN"], "nowhere.gz: cannot be"),
-        (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "nowhere: holds no model"),
+        (
+            ["encode", "EMPTY", "out.npy", "--model", "nowhere"],
+            "is neither a folder nor a model that is shipped",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(
@@ -183,3 +186,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_search(run: Path, sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = sides[0].read_text().splitlines()
+    assert main(["search", str(sides[0]), lines[3], "--model", str(run), "--k", "2"]) == 0
+    query, first, second = capsys.readouterr().out.splitlines()
+    assert query == lines[3]
+    assert first.split()[:2] == ["1.000", "4"]
+    assert first.endswith(lines[3])
+    assert float(second.split()[0]) <= 1.0
+    assert main(["search", str(sides[0]), "x", "--model", str(run), "--k", "0"]) == 2
+    assert "k: got 0" in capsys.readouterr().err

@@ -297,7 +297,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("options", "message"),
     [
         ({"to": "tensorflow"}, "to: got 'tensorflow', expected one of 'sentence-transformers'"),
-        ({"to": "ems-fast", "int8": True}, "int8: got True with to='ems-fast'"),
+        ({"to": "sentence-transformers", "int8": True}, "int8: got True with to='sentence"),
     ],
 )
 def test_bad_arguments(

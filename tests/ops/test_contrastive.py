@@ -119,10 +119,24 @@ class ContrastiveTests:
         options: dict[str, Any] = {}
         if masked:
             options = {"source_ids": self.ids(M, 50), "target_ids": self.ids(M, 150, 1)}
+            options["margin"] = 0.3
         want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
         use_tiles(monkeypatch, tile_bytes)
         got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
         assert_matches(got, want, 1e-12)
+
+    @pytest.mark.parametrize("temperature", [0.01, 0.1])
+    def test_a_margin_is_taken_from_the_positives(self, temperature: float) -> None:
+        a, b = self.vectors(6, 8), self.others(9, 8)
+        u, v = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+        cosines = u @ v.T
+        cosines[range(6), range(6)] -= 0.4
+        scores = cosines / temperature
+        positive = scores[:, :6].diagonal()
+        want = (scores.logsumexp(1) + scores[:, :6].logsumexp(0)) / 2 - positive
+        got = contrastive_loss(a, b, temperature=temperature, margin=0.4, reduction="none")
+        torch.testing.assert_close(got, want)
+        assert bool((got > contrastive_loss(a, b, temperature=temperature, reduction="none")).all())
 
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
     def test_an_empty_batch_trains_on_nothing(self, reduction: str) -> None:
@@ -185,7 +199,9 @@ class ContrastiveTests:
         grads = []
         for impl in ("fused", "reference"):
             inputs = [x.clone().requires_grad_(need) for x, need in zip(leaves, needs, strict=True)]
-            contrastive_loss(inputs[0], inputs[1], temperature=inputs[2], impl=impl).backward()
+            contrastive_loss(
+                inputs[0], inputs[1], temperature=inputs[2], margin=0.1, impl=impl
+            ).backward()
             grads.append([x.grad for x in inputs])
         for got, want, need in zip(*grads, needs, strict=True):
             assert (got is not None) == (want is not None) == need
@@ -199,7 +215,9 @@ class ContrastiveTests:
         ids = torch.tensor([1, 2, 3, 3, 4, 1], device=self.device)
 
         def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
-            return contrastive_loss(a, b, temperature=tau, source_ids=ids, reduction="none")
+            return contrastive_loss(
+                a, b, temperature=tau, source_ids=ids, margin=0.25, reduction="none"
+            )
 
         assert torch.autograd.gradcheck(loss, (a, b, tau), eps=1e-7, atol=1e-4, rtol=1e-4)
 
@@ -210,12 +228,14 @@ class ContrastiveTests:
         a, b = self.vectors(B, 4).requires_grad_(), self.others(B + 2, 4).requires_grad_()
         tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
         ids = self.ids(B + 2, B)
-        torch.library.opcheck(contrastive_fused.contrastive_forward, (a, b, tau, ids, None, False))
-        _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, False)
+        torch.library.opcheck(
+            contrastive_fused.contrastive_forward, (a, b, tau, ids, None, 0.2, False)
+        )
+        _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, 0.2, False)
         saved = [x.detach() for x in saved]
         torch.library.opcheck(
             contrastive_fused.contrastive_backward,
-            (a.new_ones(B), *saved, tau.detach(), ids, None, False, True, True),
+            (a.new_ones(B), *saved, tau.detach(), ids, None, 0.2, False, True, True),
         )
 
 
@@ -492,6 +512,8 @@ def test_properties(data: st.DataFrame | Any) -> None:
         ({"temperature": torch.tensor(-0.1)}, r"temperature: got -0\.1"),
         ({"temperature": torch.ones(1)}, "temperature: a torch.float32 tensor of shape"),
         ({"temperature": torch.tensor(1)}, r"temperature: a torch\.int64 tensor"),
+        ({"margin": -0.1}, r"margin: got -0\.1"),
+        ({"margin": 1}, "margin: got 1"),
         ({"temperature": "hot"}, "temperature: got 'hot'"),
         ({"source_ids": torch.zeros(5)}, r"source_ids: got torch\.float32"),
         ({"source_ids": [1, 2, 3, 4, 5]}, "source_ids: got list"),

@@ -3,11 +3,15 @@ from __future__ import annotations
 import pytest
 
 from ems_fast.errors import InputError
-from ems_fast.training.schedule import Limits, learning_rate_factor
+from ems_fast.training.schedule import Limits, Schedule, learning_rate_factor
 
 
-def factor(step: int, progress: float, warmup_steps: int | None = None) -> float:
-    return learning_rate_factor(step, progress, warmup_steps=warmup_steps, warmup_fraction=0.1)
+def factor(
+    step: int, progress: float, warmup_steps: int | None = None, schedule: Schedule = "cosine"
+) -> float:
+    return learning_rate_factor(
+        step, progress, schedule=schedule, warmup_steps=warmup_steps, warmup_fraction=0.1
+    )
 
 
 def test_warm_up_and_cosine() -> None:
@@ -16,6 +20,16 @@ def test_warm_up_and_cosine() -> None:
     assert factor(50, 0.5) == pytest.approx(0.5)
     assert factor(99, 1.0) == pytest.approx(0.0)
     assert factor(100, 1.5) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at_half", "near_end"), [("linear", 0.5, 0.1), ("constant", 1.0, 0.5)]
+)
+def test_other_ways_down(schedule: Schedule, at_half: float, near_end: float) -> None:
+    assert factor(0, 0.05, schedule=schedule) == pytest.approx(0.5, rel=0.06)
+    assert factor(0, 0.5, schedule=schedule) == pytest.approx(at_half)
+    assert factor(0, 0.9, schedule=schedule) == pytest.approx(near_end)
+    assert factor(0, 1.2, schedule=schedule) == 0.0
 
 
 def test_warm_up_in_steps() -> None:

@@ -67,12 +67,18 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, start + size)
 
 
+def _positives(tile: Tensor, row: int, column: int) -> Tensor:
+    """The entries of tile, at (row, column), that are positives: those of the whole's diagonal."""
+    return tile.diagonal(row - column)
+
+
 def _forward(
     a: Tensor,
     b: Tensor,
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
+    margin: float,
     rounded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
@@ -107,6 +113,8 @@ def _forward(
                 buffer[last_row - row :].zero_()
                 buffer[:, last_column - column :].zero_()
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
+            if margin:
+                _positives(tile, row, column).sub_(margin)
             native.accumulate(sums, loss, tile, room, row, column, keep)
     native.finish(loss, sums)
     return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
@@ -133,6 +141,7 @@ def _gradients(
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
+    margin: float,
     rounded: bool,
     need_a: bool,
     need_b: bool,
@@ -158,6 +167,7 @@ def _gradients(
     rows, columns = tile_shape(B, M, unit_a)
     buffer = unit_a.new_empty(rows, _stride(columns))
     tiles = iter(kept.contiguous() if is_kept else itertools.repeat(buffer))
+    of_positives = unit_a.new_zeros((), dtype=torch.float64)
     for column, last_column in _parts(M, columns):
         columns_of_b = unit_b[column:last_column]
         transposed = None if is_kept else Operand(columns_of_b.t(), rounded=rounded)
@@ -168,7 +178,11 @@ def _gradients(
             tile, of_tile = next(tiles)[extent], buffer[extent]
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
+                if margin:
+                    _positives(tile, row, column).sub_(margin)
             native.gradient(of_tile, tile, weight, grad_loss, row, column, is_kept)
+            if margin:
+                of_positives += _positives(of_tile, row, column).sum(dtype=torch.float64)
             if operand is not None:
                 operand.multiply(grad_a[row:last_row], of_tile, add=column > 0)
             if need_b:
@@ -178,7 +192,8 @@ def _gradients(
     if B == 0:
         grad_b.zero_()  # no tile has written to it
     if need_a:
-        of_temperature = -native.k * native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+        along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
+        of_temperature = -native.k * (along - margin * of_positives)
     else:
         of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_b:
@@ -199,7 +214,7 @@ contrastive_backward = register("contrastive_backward", _gradients, _fake_gradie
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, _, temperature, source_ids, target_ids, ctx.rounded = inputs
+    _, _, temperature, source_ids, target_ids, *ctx.scalars = inputs
     ctx.set_materialize_grads(False)
     # The vectors stay differentiable, so that a second derivative is refused, not taken for zero.
     ctx.mark_non_differentiable(*output[3:])
@@ -208,15 +223,15 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad_loss is None:
-        return (None,) * 6
+        return (None,) * 7
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
-        grad_loss, *saved, temperature, source_ids, target_ids, ctx.rounded,
+        grad_loss, *saved, temperature, source_ids, target_ids, *ctx.scalars,
         need_a or need_temperature, need_b,
     )  # fmt: skip
     of_temperature = grad_temperature.to(temperature) if need_temperature else None
-    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 3)
+    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 4)
 
 
 contrastive_forward = register("contrastive", _forward, _fake_forward, _backward, _setup_context)
@@ -238,6 +253,7 @@ def contrastive_loss_fused(
     temperature: float | Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
+    margin: float,
 ) -> Tensor:
     """Per-pair losses [B]; the arguments are those of `contrastive_loss`, already checked."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
@@ -245,6 +261,6 @@ def contrastive_loss_fused(
         temperature = torch.tensor(temperature, dtype=torch.float64)
     rounded = _rounds(dtype, a.device)
     loss: Tensor = contrastive_forward(
-        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, rounded
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, margin, rounded
     )[0]
     return loss

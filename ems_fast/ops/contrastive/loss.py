@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.ops.contrastive.fused import contrastive_loss_fused
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 from ems_fast.ops.impl import (
@@ -32,6 +32,7 @@ def contrastive_loss(
     temperature: float | Tensor = 0.1,
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
+    margin: float = 0.0,
     reduction: Reduction = "mean",
     impl: Impl = "fused",
 ) -> Tensor:
@@ -39,7 +40,9 @@ def contrastive_loss(
 
     ``s_ij = cos(a_i, b_j) / temperature``; b_i is a_i's translation and the loss of pair i is
     the mean of ``logsumexp_j(s_ij) − s_ii`` and ``logsumexp_j(s_ji) − s_ii``.
-    The sums leave out every entry that is no true negative by `source_ids` or `target_ids`.
+    The sums leave out every entry that is no true negative by `source_ids` or `target_ids`. With a
+    `margin`, ``cos(a_i, b_i) − margin`` stands for the cosine of a pair (LaBSE, Feng et al., 2022):
+    it has to win by so much.
 
     ``fused`` works in tiles of a few megabytes, whatever B and M are; it has first derivatives
     only. Under autocast the loss is computed in float32, as PyTorch's own losses are; with autocast
@@ -54,6 +57,7 @@ def contrastive_loss(
         source_ids: int64 [M], hashes of the source texts of b's rows: pair j is not a negative of
             pair i where their hashes are equal.
         target_ids: int64 [M], hashes of the target texts, used the same way.
+        margin: 0 or more, less than 1.
         reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` or ``compiled``.
 
@@ -68,11 +72,12 @@ def contrastive_loss(
     check_choice("reduction", reduction, REDUCTIONS)
     _check_vectors(a, b)
     _check_temperature(temperature)
+    check(0 <= margin < 1, "margin", margin, "0 or more and less than 1")
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
     if impl == "fused":
         check_fused_device(a.device)
-        losses = contrastive_loss_fused(a, b, temperature, source_ids, target_ids)
+        losses = contrastive_loss_fused(a, b, temperature, source_ids, target_ids, margin)
         return reduce_rows(losses, reduction)
     run: Callable[..., Tensor] = contrastive_loss_reference
     if impl == "compiled":
@@ -80,7 +85,7 @@ def contrastive_loss(
     with torch.autocast(a.device.type, enabled=False):
         return run(
             a, b, temperature=temperature, source_ids=source_ids, target_ids=target_ids,
-            reduction=reduction,
+            margin=margin, reduction=reduction,
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ def contrastive_loss_reference(
     temperature: float | Tensor = 0.1,
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
+    margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """The loss of `ems_fast.contrastive_loss` with every intermediate spelled out.
@@ -28,15 +29,15 @@ def contrastive_loss_reference(
     B, M = a.shape[0], b.shape[0]
     u = torch.nn.functional.normalize(a.to(dtype), dim=1, eps=NORM_EPS)
     v = torch.nn.functional.normalize(b.to(dtype), dim=1, eps=NORM_EPS)
-    scores = u @ v.T / temperature  # (B, M)
+    column = torch.arange(M, device=a.device)
+    is_positive = column[:B, None] == column[None, :]
+    scores = (u @ v.T - margin * is_positive.to(dtype)) / temperature  # (B, M)
     positive = scores[:, :B].diagonal()
     same = torch.zeros(B, M, dtype=torch.bool, device=a.device)
     if source_ids is not None:
         same |= source_ids[:B, None] == source_ids[None, :]
     if target_ids is not None:
         same |= target_ids[:B, None] == target_ids[None, :]
-    column = torch.arange(M, device=a.device)
-    is_positive = column[:B, None] == column[None, :]
     scores = scores.masked_fill(same & ~is_positive, float("-inf"))
     by_row = scores.logsumexp(dim=1) - positive
     by_column = scores[:, :B].logsumexp(dim=0) - positive
