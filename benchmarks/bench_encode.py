@@ -24,7 +24,7 @@ import ems_fast
 from ems_fast import SentenceEncoder
 from ems_fast.model import Encoder
 from ems_fast.model.config import preset
-from ems_fast.text.tokenizer_training import train_tokenizer
+from ems_fast.text.tokenizer import train_tokenizer
 
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "train"
 LANGUAGES = ("de", "fr", "ja", "ru")

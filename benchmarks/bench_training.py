@@ -31,7 +31,7 @@ from ems_fast.model.config import preset
 from ems_fast.model.packing import pack
 from ems_fast.ops import BagOfWords
 from ems_fast.training import split_options
-from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.objective import Objective
 
@@ -69,8 +69,7 @@ class Ours:
         self.objective = Objective(self.model, self.options.objective)
         self.optimizer = self.options.optimizer.build(self.model)
         self.dtype = self.options.optimizer.autocast_dtype(CPU.device)
-        self.stream = BatchStream(corpus, self.options.batches, CPU)
-        self.batches = iter(self.stream)
+        self.batches = batch_stream(corpus, self.options.batches, CPU)
         self.waited = 0.0
 
     def __call__(self) -> None:
@@ -143,7 +142,7 @@ def test_speed(B: int, corpus: BinaryCorpus, benchmark: Any, capsys: Any) -> Non
     taken = (STEPS + 1) * ROUNDS
     waiting = ours["ems-fast"].waited / (taken * times["ems-fast"])
     for way in ours.values():
-        way.stream.close()
+        way.batches.close()
     benchmark.extra_info.update(times, waiting=waiting)
     benchmark.pedantic(lambda: None)
     with capsys.disabled():
@@ -210,7 +209,7 @@ def test_floor(B: int, precision: str, corpus: BinaryCorpus, benchmark: Any, cap
         ways[f"step {i}"] = lambda batch=batch: ours.step(batch)
         ways[f"products {i}"] = bare_products(ours, batch)
     times = seconds_per_step(ways, dict.fromkeys(ways, 1))
-    ours.stream.close()
+    ours.batches.close()
     step, products = (
         sum(value for name, value in times.items() if name.startswith(kind))
         for kind in ("step", "products")
@@ -285,7 +284,7 @@ def curves(ways: dict[str, Ours | Recipe], pairs: Pairs, B: int, n: int) -> dict
             losses[name].append(way.step(batch if isinstance(way, Ours) else rows))
     for way in ways.values():
         if isinstance(way, Ours):
-            way.stream.close()
+            way.batches.close()
     return {name: torch.stack(values).double() for name, values in losses.items()}
 
 

@@ -21,7 +21,7 @@ from ems_fast.distributed.ranks import Ranks
 from ems_fast.model import EMSModel
 from ems_fast.model.config import PRESETS, preset
 from ems_fast.training import split_options
-from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective
 
 # The first of these prefixes that a profiled operation's name has tells its kind.
@@ -70,7 +70,7 @@ def main() -> None:
     objective = Objective(model, options.objective)
     optimizer = options.optimizer.build(model)
     dtype = options.optimizer.autocast_dtype(ranks.device)
-    stream = BatchStream(corpus, options.batches, ranks)
+    stream = batch_stream(corpus, options.batches, ranks)
     batches = [batch for batch, _ in islice(stream, arguments.steps + 3)]
     stream.close()
 

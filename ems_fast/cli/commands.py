@@ -16,7 +16,7 @@ from ems_fast.cli import doctor as diagnosis
 from ems_fast.demo import run as demo_run
 from ems_fast.distributed.ranks import launched_ranks
 from ems_fast.errors import InputError, check
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 from ems_fast.files.streams import read_lines
 from ems_fast.mining.exact import nearest
 from ems_fast.mining.search import write_pairs
@@ -120,8 +120,7 @@ def evaluate(
     print(evaluation.to_table())
     for path, text in ((json, evaluation.to_json()), (markdown, evaluation.to_markdown())):
         if path is not None:
-            with replacing(path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+            write_text(path, text + "\n")
 
 
 def mine(

@@ -66,13 +66,9 @@ def _add_options(
     *names: str,
     told_by: Callable[..., Any] | None = None,
 ) -> None:
-    """Options for parameters of a function of the public interface, as it declares them.
+    """Options for parameters of a public function: its types, choices, defaults and explanations.
 
-    Args:
-        parser: to add to.
-        function: gives types, choices and defaults.
-        names: of the parameters.
-        told_by: whose docstring explains them; None: that of `function`.
+    With `told_by`, the docstring of that function explains them.
     """
     parameters, hints = inspect.signature(function).parameters, get_type_hints(function)
     meanings = described(told_by or function, "Args")

@@ -245,12 +245,7 @@ class BinaryCorpus:
 
 
 class ShardWriter(ExitStack):
-    """Appends blocks of pairs to a new shard; use it as a context manager.
-
-    Args:
-        path: the shard's folder, created here.
-        vocab_size: decides the width of a token.
-    """
+    """Appends blocks of pairs to a shard, whose folder it creates; use it as a context manager."""
 
     def __init__(self, path: Path, source: str, target: str, vocab_size: int):
         super().__init__()
@@ -268,13 +263,7 @@ class ShardWriter(ExitStack):
         lengths: npt.NDArray[np.int64],
         hashes: npt.NDArray[np.int64],
     ) -> None:
-        """Append pairs.
-
-        Args:
-            tokens: [N], source and target of every pair one after another.
-            lengths: int64 [2n], tokens of each sentence; they sum to N.
-            hashes: int64 [2n], the sentence hashes.
-        """
+        """Append n pairs: tokens [N] of both sides, source first, lengths and hashes [2n]."""
         shard = self._shard
         ends = shard.num_tokens + np.cumsum(lengths)
         self._tokens.write(tokens.astype(TOKEN_DTYPES[shard.dtype]).tobytes())

@@ -52,14 +52,7 @@ def effective_length(text: str) -> float:
 
 
 def reason_to_drop(source: str, target: str, source_key: str, target_key: str) -> str | None:
-    """Why this pair is of no use, or None.
-
-    Args:
-        source: one side, after `tidy`.
-        target: the other.
-        source_key: `text_key` of `source`.
-        target_key: `text_key` of `target`.
-    """
+    """Why a pair, both sides after `tidy`, is of no use, or None; the keys are their `text_key`."""
     if not source_key or not target_key:
         return "empty"
     if source_key == target_key:

@@ -62,11 +62,8 @@ def choose_held_out(
     answer in retrieval, and pairs whose sentences are too common are passed over: dropping
     everything that shares them would cost more than another 5 % of the training text.
 
-    Args:
-        blocks: gives the pairs with their duplicate flags, from the start at every call.
-        unique: pairs that are no duplicates.
-        wanted: pairs to hold out.
-        seed: another seed, another choice.
+    `blocks` gives the pairs with their duplicate flags, from the start at every call; `unique` of
+    them are no duplicates.
     """
     wanted = min(wanted, int(unique * MAX_SHARE))
     candidates = np.empty((0, 2), dtype=np.int64)

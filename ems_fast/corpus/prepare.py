@@ -30,8 +30,7 @@ from tqdm import tqdm
 
 from ems_fast.corpus.binary import MANIFEST, TOKENIZER, BinaryCorpus, Shard, ShardWriter
 from ems_fast.corpus.cleaning import reason_to_drop, tidy
-from ems_fast.corpus.deduplication import flag_duplicates
-from ems_fast.corpus.hashing import key_digest, mix, pair_hashes, text_key
+from ems_fast.corpus.hashing import flag_duplicates, key_digest, mix, pair_hashes, text_key
 from ems_fast.corpus.held_out import (
     DUPLICATE,
     HELD_OUT,
@@ -44,11 +43,10 @@ from ems_fast.corpus.held_out import (
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Spool
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check
 from ems_fast.files.staging import staged_folder
 from ems_fast.text.languages import canonical_order
-from ems_fast.text.tokenizer import Tokenizer
-from ems_fast.text.tokenizer_training import TokenizerType, train_tokenizer
+from ems_fast.text.tokenizer import Tokenizer, TokenizerType, train_tokenizer
 
 _SAMPLE_SEED = 1 << 32  # apart from the seeds of the held-out choice
 
@@ -102,10 +100,10 @@ def prepare(
         ("seed", seed, 0),
         ("num_threads", 1 if num_threads is None else num_threads, 1),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{argument}: got {value!r}, expected an integer of at least {least}")
-    if tokenizer_type not in get_args(TokenizerType):
-        raise InputError(f"tokenizer_type: got {tokenizer_type!r}, expected 'unigram' or 'bpe'")
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        check(fits, argument, value, f"an integer of at least {least}")
+    known = tokenizer_type in get_args(TokenizerType)
+    check(known, "tokenizer_type", tokenizer_type, "'unigram' or 'bpe'")
     if isinstance(tokenizer, (str, Path)):
         tokenizer = Tokenizer.from_file(tokenizer)
     output = Path(output_dir)

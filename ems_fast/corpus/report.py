@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ems_fast.text.table import aligned
+
 # Why a pair is dropped, in the order in which the reasons are tried.
 REASONS = (
     "empty",
@@ -42,11 +44,9 @@ class CorpusReport:
     notes: list[str] = field(default_factory=list)
 
     def count(self, outcome: str, inputs: npt.NDArray[Any]) -> None:
-        """Note what became of n pairs.
+        """Note that n pairs, by the index of the input of each [n], are dropped or kept.
 
-        Args:
-            outcome: ``kept``, ``held_out``, or the reason of `REASONS` that they are dropped for.
-            inputs: [n], the index of the input of each.
+        The outcome is ``kept``, ``held_out``, or the reason of `REASONS` that they are dropped for.
         """
         numbers = np.bincount(inputs, minlength=len(self.inputs)).tolist()
         for entry, number in zip(self.inputs, numbers, strict=True):
@@ -95,20 +95,16 @@ def format_report(report: CorpusReport) -> str:
     """A readable table: a row an input file, a column each reason that occurred, then the notes."""
     total = report.total
     reasons = [reason for reason in REASONS if total.dropped[reason]]
-    rows = [*report.inputs, total] if len(report.inputs) > 1 else report.inputs
-    table = [["input", "read", "kept", "held out", *(r.replace("_", " ") for r in reasons)]]
-    for row in rows:
-        numbers = (row.read, row.kept, row.held_out, *(row.dropped[reason] for reason in reasons))
-        table.append([_shorten(row.name), *(f"{number:,}" for number in numbers)])
-    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
-    form = f"{{:<{first}}}" + "".join(f"  {{:>{width}}}" for width in others)
-    lines = [form.format(*line).rstrip() for line in table]
-    rule = "-" * max(map(len, lines))
-    lines.insert(1, rule)
-    if len(report.inputs) > 1:
-        lines.insert(len(lines) - 1, rule)
-    lines += [f"note: {note}" for note in report.notes]
-    return "\n".join(lines)
+
+    def cells(entry: InputReport) -> list[str]:
+        dropped = (entry.dropped[reason] for reason in reasons)
+        numbers = (entry.read, entry.kept, entry.held_out, *dropped)
+        return [_shorten(entry.name), *(f"{number:,}" for number in numbers)]
+
+    header = ["input", "read", "kept", "held out", *(r.replace("_", " ") for r in reasons)]
+    totals = [[cells(total)]] if len(report.inputs) > 1 else []
+    table = aligned([[header], [cells(entry) for entry in report.inputs], *totals])
+    return "\n".join([table, *(f"note: {note}" for note in report.notes)])
 
 
 def _shorten(name: str, width: int = 48) -> str:

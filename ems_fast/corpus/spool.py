@@ -53,11 +53,7 @@ class Block:
 class Spool:
     """Appends pairs, then reads them back by language pair, in the order they came.
 
-    Args:
-        folder: a new folder for the files.
-
-    Attributes:
-        counts: pairs of each language pair.
+    Its files are in a new folder; `counts` holds the pairs written of each language pair.
     """
 
     def __init__(self, folder: Path):
@@ -70,14 +66,7 @@ class Spool:
         self._compressor = zstandard.ZstdCompressor(level=1)
 
     def add(self, languages: tuple[str, str], text: str, digests: bytes, index: int) -> None:
-        """Append a pair.
-
-        Args:
-            languages: source and target language.
-            text: source and target, each a line, with a line end between them.
-            digests: the hashes of both sides, 16 bytes.
-            index: the input's.
-        """
+        """Append a pair of the input `index`: its two lines, and their hashes, 16 bytes."""
         buffer = self._buffers.setdefault(languages, ([], [], []))
         buffer[0].append(text)
         buffer[1].append(digests)

@@ -63,21 +63,13 @@ def collect(
 
     Only messages that are plain sentences are taken: those with placeholders or markup are not.
     Each English sentence and each translation is kept once per language, so that a sentence held
-    out for a test has no twin in the training text. The same packages always give the same files.
+    out for a test has no twin in the training text. The same packages always give the same files,
+    ``en-<language>.tsv`` with English first; the pairs in each are returned. Catalogues that are
+    damaged are left out with a warning.
 
-    Args:
-        package_dir: the folder into which packages were installed (``INSTALL_COMMAND``), searched
-            for ``<language>/LC_MESSAGES/*.mo`` and ``.po`` files; None: those of ``PACKAGES`` that
-            are installed in this Python environment.
-        output_dir: where ``en-<language>.tsv`` is written: UTF-8, two columns, English first.
-        languages: the codes of the translations, such as ``"de"``; regional catalogues (``pt_BR``)
-            count for their language, other scripts (``zh_Hant``, ``sr@latin``) do not.
-
-    Returns:
-        Pairs written per language, in the order of ``languages``.
-
-    Warns:
-        UserWarning: a catalogue is damaged and was left out.
+    The packages are those in `package_dir` (``INSTALL_COMMAND``), or of ``PACKAGES`` those that are
+    installed in this Python environment. Regional catalogues (``pt_BR``) count for their language,
+    other scripts (``zh_Hant``, ``sr@latin``) do not.
 
     Raises:
         InputError: a folder is missing, no catalogue is found, or a language has no sentence.

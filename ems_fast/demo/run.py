@@ -13,7 +13,9 @@ from ems_fast.demo.first_look import first_look
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.shipped import DEFAULT, shipped_models
 from ems_fast.evaluation import EvalSet, Evaluation, evaluate, nearest_examples
+from ems_fast.evaluation.results import percent
 from ems_fast.model.encoder import Encoder
+from ems_fast.text.table import aligned
 from ems_fast.training import train
 from ems_fast.training.validation import held_out_sets
 
@@ -56,7 +58,7 @@ def run(
     untrained = SentenceEncoder(
         Encoder(trained.config), trained.tokenizer, trained.config, torch.device("cpu")
     )
-    print(f"\n{comparison_table(sets, evaluate(untrained, sets), evaluate(trained, sets))}\n")
+    print(f"\n{comparison_table(evaluate(untrained, sets), evaluate(trained, sets))}\n")
     print(neighbour_examples(trained, sets, seed))
     print(
         f"\nThe run is in {output}: look at its report.html, or use it from Python:\n\n"
@@ -75,19 +77,16 @@ def first_free(path: Path) -> Path:
     return candidate
 
 
-def comparison_table(sets: Sequence[EvalSet], before: Evaluation, after: Evaluation) -> str:
+def comparison_table(before: Evaluation, after: Evaluation) -> str:
     """Accuracy on held-out sentences, language by language."""
-    lines = [
-        "How often the translation of a held-out sentence is its nearest neighbour, in %",
-        f"{'languages':<12}{'sentences':>10}{'untrained':>11}{'trained':>9}",
+    header = ("languages", "sentences", "untrained", "trained")
+    rows = [
+        (f"{a.source_lang}-{a.target_lang}", str(a.n), percent(a.mean), percent(b.mean))
+        for a, b in zip(before.rows, after.rows, strict=True)
     ]
-    for one, untrained, trained in zip(sets, before.rows, after.rows, strict=True):
-        lines.append(
-            f"{one.source_lang + '-' + one.target_lang:<12}{len(one.source):>10}"
-            f"{100 * untrained.mean:>11.1f}{100 * trained.mean:>9.1f}"
-        )
-    lines.append(f"{'average':<22}{100 * before.mean:>11.1f}{100 * after.mean:>9.1f}")
-    return "\n".join(lines)
+    average = ("average", "", percent(before.mean), percent(after.mean))
+    title = "How often the translation of a held-out sentence is its nearest neighbour, in %"
+    return f"{title}\n{aligned([[header], rows, [average]])}"
 
 
 def neighbour_examples(encoder: SentenceEncoder, sets: Sequence[EvalSet], seed: int) -> str:

@@ -94,11 +94,8 @@ def process_group(
     """Join the processes that ``torchrun`` started, or stand alone if it did not.
 
     The group is gloo on CPU and nccl on GPUs; one that the caller made already is used as it is.
-
-    Args:
-        device: where to compute; see `resolve_device`.
-        timeout_minutes: a rank that keeps the others waiting for longer within a step is taken
-            for lost. One whose process ends is noticed at once.
+    A rank that keeps the others waiting for longer than `timeout_minutes` within a step is taken
+    for lost. One whose process ends is noticed at once.
 
     Raises:
         InputError: `device` does not exist here, or `timeout_minutes` is not above 0.

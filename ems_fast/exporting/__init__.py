@@ -7,12 +7,13 @@ from typing import Literal, get_args
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
+from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import onnx, sentence_transformers
-from ems_fast.exporting.saving import write_model
 from ems_fast.files.staging import staged_folder
+from ems_fast.model.quantisation import quantise
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
-from ems_fast.runs.folder import RunFolder
+from ems_fast.runs.folder import RunFolder, model_section
 
 _RELEASED_NOTE = (
     "It was trained on text that is lower-cased and split by a tool for its language; only the "
@@ -58,7 +59,7 @@ def export(
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with staged_folder(Path(folder)) as path:
         if to == "ems-fast":
-            write_model(model, path, int8=int8)
+            _write_model(model, path, int8=int8)
             use = {}
         elif to == "onnx":
             onnx.write_onnx(model, path, int8=int8)
@@ -71,3 +72,23 @@ def export(
         card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
         write_card(path, card)
     return Path(folder)
+
+
+def _write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:
+    """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only.
+
+    With `int8` the table of token vectors is written in 8 bits.
+    """
+    sections = {"model": model_section(encoder.config)}
+    if encoder.preprocessing is not None:
+        if encoder.preprocessing is not preprocess_released:
+            raise InputError(
+                "encoder: its preprocessing is a function, which cannot be saved; load it with "
+                "preprocessing=None, and apply the function before encoding"
+            )
+        sections["text"] = {"preprocessing": "released"}
+    folder = RunFolder(path)
+    weights = {f"encoder.{k}": v for k, v in encoder.module.state_dict().items()}
+    folder.tokenizer.write_bytes(encoder.tokenizer.model)
+    folder.write_weights(quantise(weights) if int8 else weights)
+    folder.write_config({**sections, "files": folder.digests()})

@@ -43,11 +43,7 @@ Json = dict[str, Any]
 
 
 def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
-    """The content of ``tokenizer.json``.
-
-    Args:
-        tokenizer: of byte-pair encoding or unigram type.
-        max_tokens: keep this many tokens of a longer text; None keeps all.
+    """The content of ``tokenizer.json``; of a longer text, `max_tokens` are kept.
 
     Raises:
         InputError: the model is of another type, or uses what `tokenizers` cannot express.

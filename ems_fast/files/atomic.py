@@ -25,9 +25,6 @@ def replacing(path: Path) -> Iterator[Path]:
     Every call has a temporary path of its own, so that several processes may write `path` at the
     same moment; the last one stays. What a process that was killed left is removed.
 
-    Args:
-        path: what is to appear.
-
     Raises:
         InputError: the folder is missing, or the disk is full or not writable; `path` is then as
             it was before.
@@ -47,6 +44,12 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({reason}); see to its folder and the space there, "
             "what was there before is untouched"
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Make `text` the content of `path`, in UTF-8; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def temporary_files(path: Path) -> list[Path]:

@@ -124,11 +124,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 
 
 def decode(raw: bytes, encoding: str, where: str) -> str:
-    """The text of some bytes of a file.
-
-    Raises:
-        InputError: naming `where`, where bytes are not of the encoding.
-    """
+    """The text of some bytes; `InputError` names `where` if they are not of the encoding."""
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:

@@ -1,5 +1,1 @@
-"""What is known of languages, and from raw text to tokens."""
-
-from ems_fast.text.tokenizer import Tokenizer
-
-__all__ = ["Tokenizer"]
+"""What is known of languages, from raw text to tokens, and text laid out for people."""

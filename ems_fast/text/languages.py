@@ -150,11 +150,7 @@ def canonical_order(a: str, b: str) -> tuple[str, str]:
 
 
 def check_pair(source: str, target: str, where: str) -> tuple[str, str]:
-    """Both codes in one spelling, and different.
-
-    Raises:
-        InputError: a code is none, or both are the same.
-    """
+    """Both codes in one spelling; `InputError` if one is no code or both are the same."""
     source = spell_code(source, f"{where}: source language")
     target = spell_code(target, f"{where}: target language")
     if source == target:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,10 @@ from ems_fast.errors import InputError
 
 PAD_ID = 0
 UNK_ID = 1
+TokenizerType = Literal["bpe", "unigram"]
+
+_TOO_HIGH = re.compile(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)")
+_TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
 
 
 class Tokenizer:
@@ -73,11 +80,7 @@ class Tokenizer:
     def encode_packed(
         self, sentences: Sequence[str], num_threads: int = 1
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokenise B sentences into one flat array.
-
-        Args:
-            sentences: B strings.
-            num_threads: threads of SentencePiece's own pool.
+        """Tokenise B sentences into one flat array, on `num_threads` of SentencePiece's own.
 
         Returns:
             ids int64 [N] and offsets int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
@@ -97,3 +100,52 @@ class Tokenizer:
         """The piece of one id, with SentencePiece's ▁ for a space."""
         piece: str = self._processor.id_to_piece(token)
         return piece
+
+
+def train_tokenizer(
+    sentences: Iterable[str], vocab_size: int, kind: TokenizerType = "bpe"
+) -> Tokenizer:
+    """Train a SentencePiece model with normalisation, lower-casing and byte fallback built in.
+
+    The `vocab_size` pieces have pad, unk and 256 bytes among them. A text that has too little in
+    it for so many gets as many as it gives; compare the result's `vocab_size`.
+
+    Raises:
+        InputError: there is no text, or `vocab_size` is too small for its characters.
+    """
+    text = list(sentences)
+    try:
+        return Tokenizer(_train(text, vocab_size, kind))
+    except RuntimeError as error:
+        if match := _TOO_HIGH.search(str(error)):
+            return Tokenizer(_train(text, int(match[1]), kind))
+        if match := _TOO_SMALL.search(str(error)):
+            raise InputError(
+                f"vocab_size: {vocab_size} is too small for the characters of this text, which "
+                f"need {match[1]} with the 256 bytes; give {match[1]} or, better, much more"
+            ) from error
+        if not any(sentence.strip() for sentence in text):
+            raise InputError("the corpus has no text to train a tokenizer on") from error
+        raise InputError(f"the tokenizer cannot be trained on this text ({error})") from error
+
+
+def _train(text: list[str], vocab_size: int, kind: TokenizerType) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=vocab_size,
+        pad_id=PAD_ID,
+        unk_id=UNK_ID,
+        bos_id=-1,
+        eos_id=-1,
+        normalization_rule_name="nmt_nfkc_cf",  # NFKC and case folding
+        character_coverage=0.9995,  # rarer characters are spelt in bytes
+        byte_fallback=True,
+        split_digits=True,  # numbers are spelt out, or the rare ones would each be a piece
+        max_sentence_length=1 << 16,  # bytes; the default leaves out long sentences
+        num_threads=4,  # fixed: it is stored in the model, whose hash must not depend on it
+        minloglevel=2,  # errors only
+    )
+    return model.getvalue()

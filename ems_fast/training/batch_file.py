@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import replacing, write_text
 from ems_fast.model.packing import Packed
 from ems_fast.ops import BagOfWords
 from ems_fast.training.batches.batch import Batch
@@ -42,9 +42,8 @@ def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> Non
             temporary,
             metadata={"note": note},
         )
-    with replacing(path.with_suffix(".txt")) as temporary:
-        lines = [note, *("\t".join(cells) for cells in _decoded(batch, corpus))]
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [note, *("\t".join(cells) for cells in _decoded(batch, corpus))]
+    write_text(path.with_suffix(".txt"), "\n".join(lines) + "\n")
 
 
 def load_batch(path: str | Path) -> Batch:

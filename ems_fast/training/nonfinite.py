@@ -46,12 +46,7 @@ class NonfiniteConfig:
 
 @dataclass
 class Skipped:
-    """Steps that were skipped; part of the checkpoint.
-
-    Attributes:
-        total: in the whole run.
-        in_a_row: since the last good step.
-    """
+    """Steps that were skipped, in the whole run and since the last good one."""
 
     total: int = 0
     in_a_row: int = 0
@@ -96,11 +91,7 @@ class NonfiniteGuard:
         self._pending = event, step, batch, copied
 
     def settle(self) -> None:
-        """Look at what is still pending, before anything of the run is written.
-
-        Raises:
-            TrainingError: as from `watch`.
-        """
+        """Look at what is still pending, as `watch` does, before anything of the run is written."""
         pending, self._pending = self._pending, None
         if pending is not None:
             event, step, batch, losses = pending

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 from ems_fast.runs.folder import RunFolder
 
 WIDTH, HEIGHT = 640, 200
@@ -52,12 +52,11 @@ def write_report(folder: RunFolder) -> None:
         speed = {"pairs per second": _curve(train, "pairs_per_second")}
         parts += ["<h2>Speed</h2>", chart(speed, "pairs seen")]
     name = html.escape(folder.path.resolve().name)
-    with replacing(folder.report) as path:
-        path.write_text(
-            f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
-            f"<style>{_STYLE}</style><h1>{name}</h1>{''.join(parts)}</html>\n",
-            encoding="utf-8",
-        )
+    write_text(
+        folder.report,
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
+        f"<style>{_STYLE}</style><h1>{name}</h1>{''.join(parts)}</html>\n",
+    )
 
 
 Points = list[tuple[float, float]]

@@ -21,7 +21,7 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
-from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.clipping import clip_gradients
 from ems_fast.training.console import Console
@@ -159,16 +159,15 @@ class Trainer:
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
         done = self._done(0.0)
-        stream = BatchStream(
+        batches = batch_stream(
             self.corpus, self.options.batches, self.ranks, progress.sampler,
             with_targets=self.options.objective.xtr_weight > 0,
         )  # fmt: skip
-        batches = iter(stream)
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
         meter = Meter()
         self.model.train()
-        with contextlib.closing(stream), self._catching_interrupts(), self.console.bar():
+        with contextlib.closing(batches), self._catching_interrupts(), self.console.bar():
             while done < 1.0 and not self.interrupted:
                 asked = time.perf_counter()
                 batch, sampler = next(batches)

@@ -21,7 +21,7 @@ from study.texts import corpus_of, news_sets, training_text
 from support.synthetic import pairs
 
 from ems_fast import ModelConfig
-from ems_fast.model.heads import XTRHead
+from ems_fast.model.ems import XTRHead
 
 LANGUAGES = ("de", "fr")
 TEXT = Text(tags=("tat",), vocab_size=500, tokenizer_type="bpe", languages=LANGUAGES)

@@ -24,7 +24,7 @@ from ems_fast.corpus import (
     prepare,
     sentence_hash,
 )
-from ems_fast.corpus.deduplication import flag_duplicates
+from ems_fast.corpus.hashing import flag_duplicates
 from ems_fast.corpus.prepare import _sampling_rates
 from ems_fast.errors import InputError
 from ems_fast.text.tokenizer import Tokenizer
@@ -212,7 +212,7 @@ def test_small_blocks_give_the_same_bytes(tmp_path, monkeypatch):
     quiet(path, tmp_path / "a")
     monkeypatch.setattr("ems_fast.corpus.spool._BLOCK_PAIRS", 7)
     monkeypatch.setattr("ems_fast.corpus.spool._BUFFERED_CHARACTERS", 300)
-    monkeypatch.setattr("ems_fast.corpus.deduplication._PARTITION", 64)
+    monkeypatch.setattr("ems_fast.corpus.hashing._PARTITION", 64)
     b = quiet(path, tmp_path / "b")
     assert b.report.total.dropped["duplicate"] == 250
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -220,7 +220,7 @@ def test_small_blocks_give_the_same_bytes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("partition", [1 << 18, 100])
 def test_duplicate_flags(tmp_path, monkeypatch, partition):
-    monkeypatch.setattr("ems_fast.corpus.deduplication._PARTITION", partition)
+    monkeypatch.setattr("ems_fast.corpus.hashing._PARTITION", partition)
     hashes = np.random.default_rng(0).integers(0, 2**64, 700, dtype=np.uint64)
     hashes = np.random.default_rng(1).choice(hashes, 2000)
     duplicates = flag_duplicates(tmp_path / "flags", np.array_split(hashes, 13), 2000)

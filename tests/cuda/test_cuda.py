@@ -19,7 +19,7 @@ from ems_fast.distributed.ranks import Ranks
 from ems_fast.model import EMSModel
 from ems_fast.model.config import preset
 from ems_fast.training import split_options
-from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective, ObjectiveConfig
 
 pytestmark = [
@@ -191,7 +191,7 @@ def test_a_training_step_never_waits_for_the_device(
     objective = Objective(model, ObjectiveConfig(impl="fused"))
     optimizer = options.optimizer.build(model)
     dtype = options.optimizer.autocast_dtype(DEVICE)
-    stream = BatchStream(corpus, options.batches, Ranks(0, 1, DEVICE))
+    stream = batch_stream(corpus, options.batches, Ranks(0, 1, DEVICE))
     batches = [batch for batch, _ in islice(stream, 3)]
     stream.close()
     for step, batch in enumerate(batches):

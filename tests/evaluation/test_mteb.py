@@ -15,7 +15,7 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import BackendError, InputError
 from ems_fast.evaluation import spearman
 from ems_fast.evaluation.mteb import MtebEncoder
-from ems_fast.text.tokenizer_training import train_tokenizer
+from ems_fast.text.tokenizer import train_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of mteb's dependencies, on import

@@ -56,7 +56,7 @@ class Deed:
 
 
 def train(corpus: str, run: str, deed: Deed | None = None, **options: Any) -> None:
-    """Train the tiny model; an error is one line on stderr and exit code 2."""
+    """Train, the tiny model unless told otherwise; an error is a line on stderr and exit code 2."""
     import torch
 
     import ems_fast
@@ -65,9 +65,8 @@ def train(corpus: str, run: str, deed: Deed | None = None, **options: Any) -> No
     if deed is not None:
         deed.install()
     try:
-        ems_fast.train(
-            corpus, run, model=ems_fast.ModelConfig(**TINY), device="cpu", progress=False, **options
-        )
+        options = {"model": ems_fast.ModelConfig(**TINY), **options}
+        ems_fast.train(corpus, run, device="cpu", progress=False, **options)
     except ems_fast.EmsError as error:
         print("ems-fast:", error, file=sys.stderr, flush=True)
         sys.exit(2)

@@ -13,7 +13,7 @@ from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.errors import InputError
 from ems_fast.training import TrainOptions, split_options
-from ems_fast.training.batches import BatchConfig, BatchStream
+from ems_fast.training.batches import BatchConfig, batch_stream
 from ems_fast.training.batches.builder import BatchBuilder
 from ems_fast.training.batches.config import GlobalBatch
 from ems_fast.training.batches.sampler import PairSampler, Rows
@@ -130,7 +130,7 @@ def test_a_batch_holds_what_the_corpus_has(corpus: BinaryCorpus) -> None:
 
 
 def test_sentences_of_a_batch_are_about_equally_long(corpus: BinaryCorpus) -> None:
-    stream = BatchStream(corpus, BatchConfig(batch_pairs=16), ALONE)
+    stream = batch_stream(corpus, BatchConfig(batch_pairs=16), ALONE)
     padded = tokens = 0
     for batch, _ in itertools.islice(stream, 64):
         padded += batch.sentences.groups[-1][1] * batch.sentences.num_sentences
@@ -141,9 +141,9 @@ def test_sentences_of_a_batch_are_about_equally_long(corpus: BinaryCorpus) -> No
 
 @pytest.mark.parametrize(("size", "n"), [("batch_pairs", 4), ("batch_tokens", 2000)])
 def test_ranks_share_a_global_batch(corpus: BinaryCorpus, size: str, n: int) -> None:
-    whole = BatchStream(corpus, BatchConfig(**{size: 2 * n}), ALONE)
+    whole = batch_stream(corpus, BatchConfig(**{size: 2 * n}), ALONE)
     parts = [
-        BatchStream(corpus, BatchConfig(**{size: n}), Ranks(rank, 2, torch.device("cpu")))
+        batch_stream(corpus, BatchConfig(**{size: n}), Ranks(rank, 2, torch.device("cpu")))
         for rank in (0, 1)
     ]
     for (batch, state), *halves in itertools.islice(zip(whole, *parts, strict=False), 5):
@@ -181,7 +181,7 @@ def test_a_token_budget_is_kept(lengths: list[int], multiple: int, budget: int) 
 def test_batches_by_tokens(corpus: BinaryCorpus) -> None:
     """They hold the budget, differ in pairs, and see every pair about once an epoch."""
     config = BatchConfig(batch_tokens=2400, sampling_exponent=1.0)
-    stream = BatchStream(corpus, config, ALONE)
+    stream = batch_stream(corpus, config, ALONE)
     sizes, tokens = [], []
     for batch, _ in itertools.islice(stream, 100):
         sizes.append(batch.num_pairs)
@@ -260,7 +260,7 @@ def test_an_error_in_the_thread_reaches_the_trainer(
         raise OSError("the disk went away")
 
     monkeypatch.setattr(BatchBuilder, "build", fail)
-    stream = BatchStream(corpus, BatchConfig(batch_pairs=8), ALONE)
+    stream = batch_stream(corpus, BatchConfig(batch_pairs=8), ALONE)
     with pytest.raises(OSError, match="the disk went away"):
         next(iter(stream))
     stream.close()

@@ -20,7 +20,7 @@ from ems_fast.distributed.ranks import Ranks
 from ems_fast.model import EMSModel
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.packing import pack
-from ems_fast.training.batches import BatchStream
+from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.objective import Objective, ObjectiveConfig
 
@@ -42,7 +42,7 @@ def test_slices_are_the_sentences_in_order(lengths: list[int], tokens: int) -> N
 
 @pytest.fixture(scope="module")
 def batch(corpus: BinaryCorpus) -> Batch:
-    stream = BatchStream(corpus, tiny_options().batches, Ranks(0, 1, torch.device("cpu")))
+    stream = batch_stream(corpus, tiny_options().batches, Ranks(0, 1, torch.device("cpu")))
     first = next(batch for batch, _ in islice(stream, 1))
     stream.close()
     return first

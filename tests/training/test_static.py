@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.processes import join, said, start_two
 from support.synthetic import TINY, ending_after, write_text
 
 import ems_fast
@@ -159,27 +157,13 @@ def test_slices_change_nothing(corpus: BinaryCorpus, tmp_path: Path) -> None:
         torch.testing.assert_close(weights(tmp_path / "slices")[name], weight, atol=1e-5, rtol=1e-5)
 
 
-SCRIPT = """
-import ems_fast
-from ems_fast import ModelConfig
-ems_fast.train({corpus!r}, {run!r}, model=ModelConfig(layers=0, width=32, projection_width=0,
-               reconstruction=False), max_steps=4, device="cpu", progress=False, batch_pairs=16,
-               evaluations=1)
-"""
-
-
 def test_two_ranks_equal_one(corpus: BinaryCorpus, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "one", max_steps=4, batch_pairs=32)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(corpus=str(corpus.path), run=str(tmp_path / "two")))
-    ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
-         str(script)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, capture_output=True, text=True,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    fit(corpus, tmp_path / "one", max_steps=4)
+    run, options = tmp_path / "two", {**QUICK, "model": TABLE, "batch_pairs": 16}
+    codes = join(*start_two(corpus.path, run, max_steps=4, **options))
+    assert codes == [0, 0], said(run, 0).read_text() + said(run, 1).read_text()
     for name, weight in weights(tmp_path / "one").items():
-        np.testing.assert_allclose(weights(tmp_path / "two")[name], weight, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(weights(run)[name], weight, atol=1e-4, err_msg=name)
 
 
 def test_a_table_with_xtr(corpus: BinaryCorpus, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.processes import join, said, start_two
 from support.synthetic import TINY, ending_after, write_text
 
 import ems_fast
@@ -174,32 +174,15 @@ def test_interrupting_saves_the_run(corpus: BinaryCorpus, tmp_path: Path) -> Non
     assert result.metrics["steps"] == steps + 2
 
 
-RANK_SCRIPT = """
-import ems_fast
-from ems_fast import ModelConfig
-ems_fast.train({corpus!r}, {run!r}, model=ModelConfig(**{tiny!r}), max_steps=4, device="cpu",
-               progress=False, **{quick!r})
-"""
-
-
 @pytest.mark.parametrize("slice_tokens", [None, 60])
 def test_two_ranks_equal_one(
     corpus: BinaryCorpus, tmp_path: Path, slice_tokens: int | None
 ) -> None:
     """The same global batches on two processes give the same weights as on one."""
-    fit(corpus, tmp_path / "one", max_steps=4, batch_pairs=16)
-    run = tmp_path / "two"
-    quick = {**QUICK, "batch_pairs": 8, "slice_tokens": slice_tokens}
-    script = tmp_path / "script.py"
-    script.write_text(
-        RANK_SCRIPT.format(corpus=str(corpus.path), run=str(run), tiny=TINY, quick=quick)
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
-         "--standalone", str(script)],
-        check=True, env=environment, timeout=120, capture_output=True,
-    )  # fmt: skip
+    fit(corpus, tmp_path / "one", max_steps=4)
+    run, options = tmp_path / "two", {**QUICK, "batch_pairs": 8, "slice_tokens": slice_tokens}
+    codes = join(*start_two(corpus.path, run, max_steps=4, **options))
+    assert codes == [0, 0], said(run, 0).read_text() + said(run, 1).read_text()
     one, two = (RunFolder(tmp_path / name).read_checkpoint()["model"] for name in ("one", "two"))
     for name, weight in one.items():
         np.testing.assert_allclose(two[name].numpy(), weight.numpy(), atol=1e-5, err_msg=name)

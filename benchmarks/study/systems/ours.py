@@ -18,7 +18,7 @@ from torch import Tensor
 import ems_fast
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.model.config import preset
-from ems_fast.model.heads import XTRHead
+from ems_fast.model.ems import XTRHead
 from ems_fast.runs.folder import RunFolder
 from study.config import Places, Row
 from study.systems import Trained

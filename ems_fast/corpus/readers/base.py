@@ -33,21 +33,20 @@ class RawPair(NamedTuple):
 
 @runtime_checkable
 class Reader(Protocol):
-    """A source of pairs that can be read any number of times, as a stream."""
+    """A source of pairs that can be read any number of times, as a stream.
+
+    What is wrong with it is an `InputError` from `check` or from iterating, naming file and line.
+    """
 
     @property
     def name(self) -> str:
         """The file or files, for messages and reports."""
 
     def check(self) -> None:
-        """Raise `InputError` for what can be seen before reading everything."""
+        """Look for what can be seen before reading everything."""
 
     def __iter__(self) -> Iterator[RawPair]:
-        """The pairs in the order of the file.
-
-        Raises:
-            InputError: naming file and line.
-        """
+        """The pairs in the order of the file."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,7 @@ class FileReader:
         return str(self.path)
 
     def check(self) -> None:
-        """Look at the beginning of the file.
-
-        Raises:
-            InputError: the file is missing, empty or damaged, or its languages or its layout are
-                not clear.
-        """
+        """Look at the beginning: it is there, undamaged, its languages and layout are clear."""
         check_file(Path(self.path))
         self._check_beginning()
 

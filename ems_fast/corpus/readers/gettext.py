@@ -43,9 +43,6 @@ class Gettext(FileReader):
         source_lang: language of the messages.
         target_lang: language of the translations; without it, that of the catalogue's header, of
             the file's name (``de.po``) or of the path (``…/de/LC_MESSAGES/x.po``).
-
-    Raises:
-        InputError: from `check` and from iterating; the message names file and line.
     """
 
     source_lang: str = "en"

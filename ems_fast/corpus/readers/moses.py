@@ -21,10 +21,6 @@ class Moses:
         prefix: the path that both files share, without the dot.
         source_lang: extension and language of the one file.
         target_lang: extension and language of the other.
-
-    Raises:
-        InputError: from `check` and from iterating: a file is missing or empty, the two have
-            different numbers of lines, or a line is not UTF-8.
     """
 
     prefix: str | Path
@@ -53,11 +49,7 @@ class Moses:
         )
 
     def check(self) -> None:
-        """Count the lines of both files.
-
-        Raises:
-            InputError: a file is missing, empty or not UTF-8, or the numbers differ.
-        """
+        """Read both files: neither may be missing or empty, and they have as many lines."""
         check_pair(self.source_lang, self.target_lang, self.name)
         for path in self.paths:
             check_file(path)

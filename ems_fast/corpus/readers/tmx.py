@@ -31,9 +31,6 @@ class Tmx(FileReader):
         path: the file.
         source_lang: language of the first side.
         target_lang: language of the second side.
-
-    Raises:
-        InputError: from `check` and from iterating; the message names file and line.
     """
 
     def _check_beginning(self) -> None:

@@ -60,9 +60,6 @@ class Tsv(FileReader):
         tag_column: index or name of a column to filter on. Found out where `tags` is given.
         tags: keep only lines with one of these tags.
         language_column: index or name of the column of values such as ``de-fr``.
-
-    Raises:
-        InputError: from `check` and from iterating; the message names file and line.
     """
 
     columns: Sequence[int] | Sequence[str] | None = field(default=None, kw_only=True)

@@ -2,6 +2,6 @@
 
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.config import BatchConfig
-from ems_fast.training.batches.stream import BatchStream
+from ems_fast.training.batches.stream import batch_stream
 
-__all__ = ["Batch", "BatchConfig", "BatchStream"]
+__all__ = ["Batch", "BatchConfig", "batch_stream"]

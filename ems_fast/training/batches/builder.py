@@ -35,7 +35,7 @@ class BatchBuilder:
     def build(self, rows: Rows) -> Batch:
         """The batch of B rows."""
         B = len(rows.row)
-        shard, row = np.tile(rows.shard, 2), np.tile(rows.row, 2)  # (2B,): sources, targets
+        both = Rows(np.tile(rows.shard, 2), np.tile(rows.row, 2))  # (2B,): sources, targets
         side = np.repeat(np.array([0, 1]), B)
         by_pair = np.empty((2, B), dtype=np.int64)
         self.reader.lengths(rows.shard, rows.row, by_pair)
@@ -44,7 +44,7 @@ class BatchBuilder:
         by_length = np.argsort(lengths, kind="stable")
         sorted_lengths = lengths[by_length]
         ids = np.empty(int(lengths.sum()), dtype=np.int64)
-        self.reader.tokens(shard[by_length], row[by_length], side[by_length], ids)
+        self.reader.tokens(both.shard[by_length], both.row[by_length], side[by_length], ids)
         sentences = assemble(ids, positions_of(sorted_lengths), sorted_lengths, by_length)
 
         hashes = np.empty((2, B), dtype=np.int64)
@@ -52,27 +52,22 @@ class BatchBuilder:
         languages = self._languages[rows.shard]  # (B, 2)
         return Batch(
             sentences,
-            self._targets(shard, row, by_pair),
+            self._targets(both, by_pair[::-1].ravel()),
             torch.from_numpy(np.concatenate([languages[:, 1], languages[:, 0]])),
             torch.from_numpy(hashes[0]),
             torch.from_numpy(hashes[1]),
         )
 
-    def _targets(
-        self,
-        shard: npt.NDArray[np.int32],
-        row: npt.NDArray[np.int64],
-        by_pair: npt.NDArray[np.int64],
-    ) -> BagOfWords:
-        """The other side of sentence 0, 1, …, 2B − 1, as bags of words; by_pair: lengths [2, B]."""
-        B = by_pair.shape[1]
-        offsets = np.zeros(2 * B + 1, dtype=np.int64)
+    def _targets(self, both: Rows, lengths: npt.NDArray[np.int64]) -> BagOfWords:
+        """The other sides of 2B sentences, of the given lengths, as bags of words."""
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         if self._weighting is None:
             empty = torch.empty(0, dtype=torch.int64)
             return BagOfWords(torch.from_numpy(offsets), empty, empty.float())
-        np.cumsum(by_pair[::-1].ravel(), out=offsets[1:])
+        np.cumsum(lengths, out=offsets[1:])
         translations = np.empty(int(offsets[-1]), dtype=np.int64)
-        self.reader.tokens(shard, row, np.repeat(np.array([1, 0]), B), translations)
+        side = np.repeat(np.array([1, 0]), len(lengths) // 2)
+        self.reader.tokens(both.shard, both.row, side, translations)
         return BagOfWords.from_packed(
             torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
         )

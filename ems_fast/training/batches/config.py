@@ -127,12 +127,9 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """What a batch of all ranks holds: a number of pairs, or at most a number of tokens.
+    """What a batch of all ranks holds: a number of `pairs`, or at most a number of `tokens`.
 
-    Attributes:
-        pairs: pairs of every batch; None with a budget.
-        tokens: the budget; None with a number of pairs.
-        multiple: the number of pairs is a multiple of it.
+    The other is None then; the number of pairs is a `multiple` in any case.
     """
 
     pairs: int | None

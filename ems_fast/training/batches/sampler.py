@@ -35,16 +35,9 @@ class Rows(NamedTuple):
 class PairSampler:
     """An endless stream of global batches of rows; a pure function of seed and state.
 
-    A state of batches of another size is continued with the next pool: what its pool had left is
-    passed over until the next epoch.
-
-    Args:
-        reader: the shards.
-        sizes: pairs of each shard.
-        tokens: tokens of each shard.
-        batch: what a batch over all ranks holds.
-        config: how to draw.
-        state: what came with a batch, to go on behind it.
+    `sizes` and `tokens` are the pairs and the tokens of each shard; with the `state` that came
+    with a batch it goes on behind that. A state of batches of another size is continued with the
+    next pool: what its pool had left is passed over until the next epoch.
     """
 
     def __init__(
