@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.ops.native import kernels, num_threads, runs_on_cuda
+from ems_fast.ops.native import Kernels, runs_on_cuda
 
 
 def adagrad_rows(
@@ -40,10 +40,9 @@ def adagrad_rows(
             table, sums, rows, gradient, lr=lr, eps=eps, weight_decay=weight_decay
         )
         return
-    rows, gradient = rows.contiguous(), gradient.contiguous()
-    kernels().table_adagrad(
-        table.data_ptr(), sums.data_ptr(), rows.data_ptr(), gradient.data_ptr(), len(rows),
-        table.shape[1], len(table), lr, eps, weight_decay, num_threads(),
+    Kernels(table.device).run(
+        "table_adagrad", table, sums, rows.contiguous(), gradient.contiguous(), len(rows),
+        table.shape[1], len(table), lr, eps, weight_decay,
     )  # fmt: skip
 
 

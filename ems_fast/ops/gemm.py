@@ -48,8 +48,8 @@ class Operand:
         size = kernels().gemm_packed_size(self.K, self.N, rounded)
         self._matrix = workspace.empty((size,), matrix.dtype, matrix.device)
         kernels().gemm_pack(
-            self._matrix.data_ptr(), source.data_ptr(), source.shape[1], transposed, self.K, self.N,
-            rounded, num_threads(),
+            self._matrix, source, source.shape[1], transposed, self.K, self.N, rounded,
+            num_threads(),
         )  # fmt: skip
 
     def data_ptr(self) -> int:
@@ -60,8 +60,8 @@ class Operand:
         """Out [M, N] = a [M, K] times this, or += if `add`; rows of out and a are contiguous."""
         if self._native:
             kernels().gemm_multiply(
-                out.data_ptr(), out.stride(0), a.data_ptr(), a.stride(0), self.data_ptr(),
-                a.shape[0], self.N, self.K, add, self._rounded, num_threads(),
+                out, out.stride(0), a, a.stride(0), self._matrix, a.shape[0], self.N, self.K, add,
+                self._rounded, num_threads(),
             )  # fmt: skip
         elif add:
             torch.addmm(out, a, self._matrix, out=out)
@@ -76,8 +76,8 @@ def multiply_transposed(
     # Out-variants only: autocast leaves them alone.
     if is_native(out.dtype, out.device):
         kernels().gemm_multiply_transposed(
-            out.data_ptr(), out.stride(0), a.data_ptr(), a.stride(0), b.data_ptr(), b.stride(0),
-            *out.shape, a.shape[0], add, rounded, num_threads(),
+            out, out.stride(0), a, a.stride(0), b, b.stride(0), *out.shape, a.shape[0], add,
+            rounded, num_threads(),
         )  # fmt: skip
     elif add:
         torch.addmm(out, a.t(), b, out=out)
