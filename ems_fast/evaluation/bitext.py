@@ -12,7 +12,7 @@ from ems_fast.encoding.protocol import Encodes, text_ids
 from ems_fast.errors import InputError
 from ems_fast.evaluation.retrieval import check_translations
 from ems_fast.mining.margin import Margin
-from ems_fast.mining.search import Mining, Strategy, mine
+from ems_fast.mining.search import Mining, mine
 from ems_fast.mining.threshold import fit_threshold
 
 
@@ -96,26 +96,23 @@ def bitext_f1(
     k: int = 4,
     margin: Margin = "ratio",
     threshold: float | None = None,
-    strategy: Strategy = "max",
 ) -> BitextResult:
     """Mine a task and compare with its gold pairs: precision, recall and F1.
 
     BUCC's protocol fits the threshold on one task and applies it to another:
     ``bitext_f1(encoder, test, threshold=bitext_f1(encoder, dev).threshold)``.
 
+    The encoder, `k` and `margin` are as in `mine`.
+
     Args:
-        encoder: encodes both sides.
         task: for example from `hide_pairs`.
-        k: as in `mine`.
-        margin: as in `mine`.
         threshold: pairs from this score on are accepted; None fits the threshold with the highest
             F1 to this very task, so that the result is an upper bound.
-        strategy: as in `mine`.
 
     Raises:
         InputError: as in `mine`, or gold pairs beyond the sentences.
     """
-    mining = mine(encoder, task.source, task.target, k=k, margin=margin, strategy=strategy)
+    mining = mine(encoder, task.source, task.target, k=k, margin=margin)
     return score_mining(mining, task, threshold=threshold)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from ems_fast.errors import InputError
-from ems_fast.files.streams import open_bytes
+from ems_fast.files import streams
 from ems_fast.text.languages import normalize_language
 
 Split = Literal["dev", "test"]
@@ -101,17 +101,7 @@ def read_lines(file: Path) -> tuple[str, ...]:
     Raises:
         InputError: it cannot be read, is not UTF-8 or holds nothing but blanks.
     """
-    with open_bytes(file) as stream:
-        content = stream.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{file}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x}); "
-            f"convert the file to UTF-8"
-        ) from error
-    if not text.strip():
+    lines = tuple(line for _, line in streams.read_lines(file))
+    if not any(map(str.strip, lines)):
         raise InputError(f"{file}: is empty, expected one sentence a line")
-    # Not splitlines(): it also breaks at characters that sentences may hold, such as U+2028.
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    return lines

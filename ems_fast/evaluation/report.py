@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -67,22 +66,6 @@ class Evaluation(Results[EvaluationRow]):
     def mean(self) -> float:
         """The mean accuracy over all sets, each counted once."""
         return fmean(row.mean for row in self.rows)
-
-    @classmethod
-    def from_json(cls, text: str) -> Evaluation:
-        """Read what `to_json` wrote.
-
-        Raises:
-            InputError: not JSON, or not of that form.
-        """
-        try:
-            data = json.loads(text)
-            rows = tuple(EvaluationRow(**row) for row in data["rows"])
-            return cls(rows=rows, margin=data["margin"], k=data["k"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"evaluation: not the JSON that Evaluation.to_json writes ({error})"
-            ) from error
 
     def _header(self) -> tuple[str, ...]:
         mined = any(row.bitext_f1 is not None for row in self.rows)

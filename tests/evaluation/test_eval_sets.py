@@ -194,7 +194,9 @@ def test_bad_files(tmp_path):
         read_eval_sets(tmp_path / "missing")
     folder = write(tmp_path / "latin", x__en="1\n2\n")
     (folder / "x.de").write_bytes("eins\nfünf\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"x\.de:2: is not UTF-8 \(byte 0xfc\)"):
+    with pytest.raises(
+        InputError, match=r"x\.de, line 2: is not UTF-8 \(byte 0xfc at position 2\)"
+    ):
         read_eval_sets(folder)
 
 
