@@ -214,11 +214,6 @@ def _places(
 ) -> list[torch.device]:
     """The device of every worker."""
     found = [encoder.device] if not devices else [resolve_device(device) for device in devices]
-    for device in found:
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(
-                f"devices: got {device}, but there are {torch.cuda.device_count()} CUDA devices"
-            )
     number = len(found) if workers is None else workers
     check(number >= len(found), "workers", number, f"at least one a device ({len(found)})")
     return [found[i % len(found)] for i in range(number)]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 
 # Recording progress waits for the disk, so it is not done after every piece.
 RECORD_SECONDS = 5.0
@@ -45,8 +45,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that appears whole; see `replacing`."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_rows(file: IO[bytes], row: int, rows: int, vectors: npt.NDArray[np.float32]) -> None:

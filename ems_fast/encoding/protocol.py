@@ -40,6 +40,19 @@ def check_sentences(name: str, sentences: Sequence[str], *, allow_empty: bool = 
             )
 
 
+def check_translations(
+    name: str, sentences: Sequence[str], other_name: str, other: Sequence[str]
+) -> None:
+    """Raise `InputError` unless both are sentences, and of the same number."""
+    check_sentences(name, sentences)
+    check_sentences(other_name, other)
+    if len(sentences) != len(other):
+        raise InputError(
+            f"{name} and {other_name}: have {len(sentences)} and {len(other)} sentences, expected "
+            f"the same number, translations in order"
+        )
+
+
 def encode_sentences(
     encoder: Encodes, name: str, sentences: Sequence[str]
 ) -> npt.NDArray[np.float32]:

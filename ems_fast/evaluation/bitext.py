@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.encoding.protocol import Encodes, text_ids
-from ems_fast.errors import InputError
-from ems_fast.evaluation.retrieval import check_translations
+from ems_fast.encoding.protocol import Encodes, check_translations, text_ids
+from ems_fast.errors import InputError, check
 from ems_fast.mining.margin import Margin
 from ems_fast.mining.search import Mining, mine
 from ems_fast.mining.threshold import fit_threshold
@@ -71,8 +70,7 @@ def hide_pairs(
         InputError: sides of different length, empty or not strings, or a fraction out of range.
     """
     check_translations("source", source, "target", target)
-    if not 0 < gold_fraction <= 1:
-        raise InputError(f"gold_fraction: got {gold_fraction}, expected more than 0 and at most 1")
+    check(0 < gold_fraction <= 1, "gold_fraction", gold_fraction, "more than 0 and at most 1")
     own = np.arange(len(source))
     distinct = np.flatnonzero((text_ids(source) == own) & (text_ids(target) == own))
     rng = np.random.default_rng(seed)

@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.evaluation import folders
-from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.folders import SPLITS, Split
 from ems_fast.evaluation.probe import HIDDEN, Probes
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.text.languages import normalize_language
@@ -121,10 +121,9 @@ def evaluate_classification(
         InputError: no collection is found, a language or a file is missing, a file is not of that
             form, or a category does not occur in the training sentences; an option out of range.
     """
-    folders.check_split(split)
+    check_one_of("split", split, SPLITS)
     for name, value, least in (("repeats", repeats, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
-        if value < least:
-            raise InputError(f"{name}: got {value}, expected at least {least}")
+        check(value >= least, name, value, f"at least {least}")
     collections = find_collections(Path(folder))
     if not collections:
         raise InputError(f"{folder}: holds no classification set, expected {EXPECTED}")

@@ -12,13 +12,8 @@ from ems_fast.files import streams
 from ems_fast.text.languages import normalize_language
 
 Split = Literal["dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 T = TypeVar("T")
-
-
-def check_split(split: str) -> None:
-    """Raise `InputError` unless `split` is one of `Split`."""
-    if split not in get_args(Split):
-        raise InputError(f"split: got {split!r}, expected 'dev' or 'test'")
 
 
 def subfolders(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from tqdm import tqdm
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.encoding.protocol import Encodes, check_translations, encode_sentences, text_ids
 from ems_fast.errors import InputError
 from ems_fast.evaluation.bitext import cross_fitted_f1
 from ems_fast.evaluation.results import Results, Row, percent
@@ -104,13 +104,10 @@ def evaluate(
         raise InputError("eval_sets: got none, expected at least one evaluation set")
     check_margin(margin)
     for eval_set in eval_sets:
-        check_sentences(_label(eval_set), eval_set.source)
-        n, m = len(eval_set.source), len(eval_set.target)
-        if n != m:
-            raise InputError(
-                f"{_label(eval_set)}: has {n} source and {m} target sentences, expected the same "
-                f"number"
-            )
+        source, target = (
+            f"{eval_set.name} {code}" for code in (eval_set.source_lang, eval_set.target_lang)
+        )
+        check_translations(source, eval_set.source, target, eval_set.target)
     # Two sides are enough to remember: sets that share one come in a row.
     encode = lru_cache(maxsize=2)(partial(encode_sentences, encoder, "sentences"))
     rows = []

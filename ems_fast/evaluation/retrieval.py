@@ -10,7 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.encoding.protocol import (
+    Encodes,
+    check_sentences,
+    check_translations,
+    encode_sentences,
+    text_ids,
+)
 from ems_fast.errors import InputError
 from ems_fast.mining.exact import (
     Vectors,
@@ -98,19 +104,6 @@ def evaluate_retrieval(
         source_ids=text_ids(source_sentences),
         target_ids=text_ids(target_sentences),
     )
-
-
-def check_translations(
-    name: str, sentences: Sequence[str], other_name: str, other: Sequence[str]
-) -> None:
-    """Raise `InputError` unless both are sentences, and of the same number."""
-    check_sentences(name, sentences)
-    check_sentences(other_name, other)
-    if len(sentences) != len(other):
-        raise InputError(
-            f"{name} and {other_name}: have {len(sentences)} and {len(other)} sentences, expected "
-            f"the same number, translations in order"
-        )
 
 
 def retrieval_from_vectors(

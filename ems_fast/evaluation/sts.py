@@ -16,9 +16,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.evaluation import folders
-from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.folders import SPLITS, Split
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.mining.pairs import pair_cosines
 
@@ -86,7 +86,7 @@ def evaluate_sts(
     Raises:
         InputError: no file is found or left, or a file is not of that form; an unknown split.
     """
-    folders.check_split(split)
+    check_one_of("split", split, SPLITS)
     found = find_files(Path(folder), split)
     if not found:
         raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")

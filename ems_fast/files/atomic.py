@@ -48,6 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Make `text` the content of `path`, in UTF-8; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def temporary_files(path: Path) -> list[Path]:
     """Where `replacing` writes, or was killed while it wrote."""
     return list(path.parent.glob(f".{glob.escape(path.name)}.*tmp"))

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
+from ems_fast.encoding.protocol import (
+    Encodes,
+    check_sentences,
+    check_translations,
+    encode_sentences,
+    text_ids,
+)
 from ems_fast.errors import InputError, check
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
@@ -62,13 +68,7 @@ def score_pairs(
             neighbourhood; an unknown margin.
     """
     check_margin(margin)
-    check_sentences("source_sentences", source_sentences)
-    check_sentences("target_sentences", target_sentences)
-    if len(source_sentences) != len(target_sentences):
-        raise InputError(
-            f"source_sentences and target_sentences: have {len(source_sentences)} and "
-            f"{len(target_sentences)} sentences, expected the same number, pairs in order"
-        )
+    check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
     pools = _pools(neighborhood)
     # The different sentences only.
     source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)

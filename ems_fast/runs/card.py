@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 from ems_fast.model.config import ModelConfig
 from ems_fast.runs.folder import RunFolder
 from ems_fast.text.markdown import plain_markdown
@@ -41,8 +41,7 @@ def write_model_card(run: RunFolder, *, licence: str = UNKNOWN_LICENCE) -> None:
 
 def write_card(folder: Path, text: str) -> None:
     """Put a card into a folder."""
-    with replacing(folder / CARD) as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / CARD, text)
 
 
 def model_card(

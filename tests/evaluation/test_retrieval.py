@@ -230,5 +230,5 @@ def test_evaluation_as_text_and_json(capsys):
 def test_evaluate_rejects_bad_sets():
     with pytest.raises(InputError, match="eval_sets: got none"):
         evaluate(NgramEncoder(), [])
-    with pytest.raises(InputError, match="toy de-en: has 1 source and 2 target sentences"):
+    with pytest.raises(InputError, match="toy de and toy en: have 1 and 2 sentences"):
         evaluate(NgramEncoder(), [EvalSet("toy", "de", "en", ("a",), ("b", "c"))])
