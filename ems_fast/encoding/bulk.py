@@ -101,21 +101,17 @@ def encode_file(
     After an interruption of any kind, the same call goes on where the last record of progress is
     (one every few seconds), and gives the same bytes as one without interruption if it computes
     with as many threads. Progress of another input, model or set of options is given up with an
-    `EncodingWarning`; empty and over-long sentences are counted in one.
+    `EncodingWarning`; empty and over-long sentences are counted in one. What is not explained here
+    is as in `SentenceEncoder.encode`.
 
     Args:
-        encoder: the model.
         source: UTF-8 text, one sentence a line; also ``.gz``, ``.xz`` or ``.zst``.
         output: the ``.npy`` file, float32 [lines, D], row i for line i; replaced if it exists.
-        normalize: as in `SentenceEncoder.encode`.
-        batch_tokens: as in `SentenceEncoder.encode`.
-        on_overlong: as in `SentenceEncoder.encode`; an error names the line.
         workers: processes; on a CPU they share torch's threads. None: one a device.
         devices: where they compute, in turn; None: where the encoder does.
         shard: (rank, world): encode only the rank-th of `world` equal parts, into
             ``X.00000-of-00004.npy`` for ``X.npy``. Who finishes last writes the manifest
             ``X.npy.json``, which `open_embeddings` reads; all must see the same folder.
-        progress: show a progress bar.
 
     Raises:
         InputError: a source that is missing, empty or no UTF-8; an output that cannot be written or
@@ -222,8 +218,7 @@ def _places(
 def _chunks(source: Path, start: int, stop: int, size: int) -> Iterator[list[str]]:
     """Lines start … stop − 1 of the source, `size` at a time."""
     lines = islice((line for _, line in read_lines(source)), start, stop)
-    while chunk := list(islice(lines, size)):
-        yield chunk
+    return iter(lambda: list(islice(lines, size)), [])
 
 
 def _encode_share(

@@ -78,8 +78,5 @@ def encode_sentences(
 def text_ids(sentences: Sequence[str]) -> npt.NDArray[np.int64]:
     """int64 [n]: the index of the first sentence with the same text."""
     first: dict[str, int] = {}
-    return np.fromiter(
-        (first.setdefault(sentence, i) for i, sentence in enumerate(sentences)),
-        dtype=np.int64,
-        count=len(sentences),
-    )
+    ids = (first.setdefault(sentence, i) for i, sentence in enumerate(sentences))
+    return np.fromiter(ids, np.int64, len(sentences))

@@ -10,12 +10,12 @@ from statistics import fmean
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, check_translations, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.evaluation.bitext import cross_fitted_f1
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
-from ems_fast.mining.margin import Margin, check_margin
+from ems_fast.mining.margin import MARGINS, Margin
 
 # The figures of a retrieval that are shown, and the titles of their columns.
 _FIGURES = {
@@ -102,7 +102,7 @@ def evaluate(
     """
     if not eval_sets:
         raise InputError("eval_sets: got none, expected at least one evaluation set")
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     for eval_set in eval_sets:
         source, target = (
             f"{eval_set.name} {code}" for code in (eval_set.source_lang, eval_set.target_lang)

@@ -17,7 +17,7 @@ from ems_fast.encoding.protocol import (
     encode_sentences,
     text_ids,
 )
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.mining.exact import (
     Vectors,
     blocks,
@@ -27,7 +27,7 @@ from ems_fast.mining.exact import (
     nearest_both,
     unit_rows,
 )
-from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.margin import MARGINS, Margin, margin_scores
 
 # Scores closer than this are a tie. Equal vectors do not always give equal products: the cells
 # at the edge of a block are summed in another order. 1e-6 is a few roundings of a float32 cosine.
@@ -95,7 +95,7 @@ def evaluate_retrieval(
         InputError: sides of different length, empty, or not strings; an unknown margin.
     """
     check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     return retrieval_from_vectors(
         encode_sentences(encoder, "source_sentences", source_sentences),
         encode_sentences(encoder, "target_sentences", target_sentences),
@@ -131,7 +131,7 @@ def retrieval_from_vectors(
         InputError: vectors that are empty, not finite, or of different shapes; an unknown margin.
     """
     check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     n = len(source_vectors)
     check_k(k, "pairs")
     k = min(k, n)

@@ -17,7 +17,7 @@ from ems_fast.encoding.protocol import (
     encode_sentences,
     text_ids,
 )
-from ems_fast.errors import InputError, check
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.mining.exact import (
     MEMORY_BYTES,
     Vectors,
@@ -28,7 +28,7 @@ from ems_fast.mining.exact import (
     nearest_both,
     unit_rows,
 )
-from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.margin import MARGINS, Margin, margin_scores
 
 # Rows whose cosines are computed at once, so that their scaled copies stay small.
 PAIR_BLOCK = 16384
@@ -67,7 +67,7 @@ def score_pairs(
         InputError: sides of different length, empty, or not strings; k larger than a
             neighbourhood; an unknown margin.
     """
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
     pools = _pools(neighborhood)
     # The different sentences only.
@@ -149,7 +149,7 @@ def score_pair_vectors(
         InputError: vectors that are empty, not finite, or of shapes that do not fit; k larger
             than a pool; an unknown margin.
     """
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     cosine = pair_cosines(source_vectors, target_vectors)
     if margin == "absolute":
         return cosine

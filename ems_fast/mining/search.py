@@ -15,15 +15,15 @@ from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentence
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.atomic import replacing
 from ems_fast.mining.exact import (
+    INDEXES,
     MEMORY_BYTES,
     Index,
     Neighbors,
     Vectors,
-    check_index,
     check_k,
     nearest_both,
 )
-from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.margin import MARGINS, Margin, margin_scores
 
 Strategy = Literal["max", "mutual", "forward", "backward"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
@@ -138,7 +138,7 @@ def mine(
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
         BackendError: faiss is asked for and not installed.
     """
-    check_index(index)
+    check_one_of("index", index, INDEXES)
     _check_options(margin, strategy, threshold)
     check_sentences("source_sentences", source_sentences)
     check_sentences("target_sentences", target_sentences)
@@ -284,7 +284,7 @@ def _take_greedily(source: IntArray, target: IntArray, n: int, m: int) -> IntArr
 
 
 def _check_options(margin: str, strategy: str, threshold: float | None) -> None:
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     check_one_of("strategy", strategy, STRATEGIES)
     finite = threshold is None or np.isfinite(threshold)
     check(bool(finite), "threshold", threshold, "a finite number or None")
