@@ -298,11 +298,7 @@ def _end_with_parent() -> None:
 
 
 def _drop_other_manifest(path: Path, identity: dict[str, Any]) -> None:
-    """Remove a manifest of shards that are about to be replaced.
-
-    Raises:
-        InputError: there is such a file, but it is no manifest.
-    """
+    """Remove a manifest of shards that are about to be replaced; an error if it is none."""
     manifest = read_json(path)
     if path.exists() and "source_sha256" not in manifest:
         raise InputError(f"{path}: is in the way of the manifest; give another output or remove it")

@@ -63,10 +63,6 @@ class SentenceEncoder:
     """A trained encoder with its tokenizer. It can be pickled, and so sent to other processes.
 
     Args:
-        encoder: the module.
-        tokenizer: its tokenizer.
-        config: its sizes and languages.
-        device: where it computes.
         dtype: what it computes in; None leaves the module's.
         preprocessing: what `encode` does first: sentences and their language to the text that the
             tokenizer gets. None: it takes them as they are, and knows nothing of their language.

@@ -54,17 +54,12 @@ class BitextResult:
 def hide_pairs(
     source: Sequence[str], target: Sequence[str], *, gold_fraction: float = 0.2, seed: int = 0
 ) -> BitextTask:
-    """Make a mining task from aligned sentences.
+    """Make a mining task from n sentences and their translations in the same order.
 
-    A random `gold_fraction` of the pairs stays whole. Of the others each gives only one of its
-    sides, in turn the source and the target, so that no distractor has a translation. A pair
-    that repeats a text of an earlier pair is left out, and both sides are shuffled.
-
-    Args:
-        source: n sentences.
-        target: their translations, in the same order.
-        gold_fraction: more than 0 and at most 1.
-        seed: for the choice and the order.
+    A random `gold_fraction` of the pairs, more than 0 and at most 1, stays whole. Of the others
+    each gives only one of its sides, in turn the source and the target, so that no distractor has
+    a translation. A pair that repeats a text of an earlier pair is left out, and both sides are
+    shuffled.
 
     Raises:
         InputError: sides of different length, empty or not strings, or a fraction out of range.
@@ -164,15 +159,10 @@ def cross_fitted_f1(
 ) -> float:
     """F1 of mining aligned sentences with gold pairs hidden among distractors, after BUCC.
 
-    A random half of the pairs and the other half each become a task (`hide_pairs`). Each is scored
-    with the threshold that is best for the other, and the mean of both F1 is returned.
-
-    Args:
-        source: n sentences.
-        target: their translations, in the same order.
-        vectors: of both sides, [n, D].
-        k: as in `mine`; at most the number of sentences of a task.
-        margin: as in `mine`.
+    The vectors are those of both sides, [n, D]; `k`, or the number of sentences of a task if that
+    is less, and `margin` are as in `mine`. A random half of the pairs and the other half each
+    become a task (`hide_pairs`). Each is scored with the threshold that is best for the other, and
+    the mean of both F1 is returned.
 
     Raises:
         InputError: fewer than two pairs, or as `hide_pairs` and `mine`.

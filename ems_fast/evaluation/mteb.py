@@ -63,11 +63,9 @@ class MtebEncoder:
     def encode(
         self, inputs: Iterable[Mapping[str, Any]], *, task_metadata: Any, **kwargs: Any
     ) -> npt.NDArray[np.float32]:
-        """Encode the texts of mteb's batches.
+        """Encode the texts of mteb's batches, each with its strings under ``text``.
 
         Args:
-            inputs: batches, each with its strings under ``text``.
-            task_metadata: for messages.
             kwargs: what else mteb says (split, prompt, batch size); has no influence on vectors.
 
         Returns:

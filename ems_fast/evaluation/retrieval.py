@@ -84,12 +84,8 @@ def evaluate_retrieval(
     Texts that occur more than once are one answer: for a query, each target whose text equals its
     translation's is right, and so is each target that the set pairs with a copy of the query.
 
-    Args:
-        encoder: encodes both sides.
-        source_sentences: n sentences.
-        target_sentences: their translations, in the same order.
-        margin: how xsim ranks candidates: ``ratio``, ``distance`` or ``absolute``.
-        k: neighbourhood of xsim, at most n of it.
+    The sides are n sentences and their translations, in the same order; `margin` and `k`, of which
+    at most n is used, are those of `evaluate`.
 
     Raises:
         InputError: sides of different length, empty, or not strings; an unknown margin.
@@ -115,15 +111,12 @@ def retrieval_from_vectors(
     source_ids: npt.NDArray[np.int64] | None = None,
     target_ids: npt.NDArray[np.int64] | None = None,
 ) -> RetrievalResult:
-    """`evaluate_retrieval` for vectors that are already there.
+    """`evaluate_retrieval` for vectors that are already there, [n, D] both.
 
-    Holds a float32 copy of one side at a time and some 50 MB beside it.
+    They are of any float dtype and need not be normalised. Holds a float32 copy of one side at a
+    time and some 50 MB beside it.
 
     Args:
-        source_vectors: [n, D] of any float dtype; need not be normalised.
-        target_vectors: [n, D]; row i is the translation of row i.
-        margin: how xsim ranks candidates.
-        k: neighbourhood of xsim, at most n of it.
         source_ids: int64 [n]; rows with the same id have the same text. None: all differ.
         target_ids: the same for the target.
 
@@ -207,11 +200,7 @@ def nearest_examples(
 ) -> list[Example]:
     """Find the `n` sentences nearest to each query, to be read by a person.
 
-    Args:
-        encoder: encodes both.
-        queries: a few sentences.
-        sentences: where to look; a text that occurs twice is one candidate.
-        n: neighbours a query.
+    A text that occurs twice among the sentences is one candidate.
 
     Raises:
         InputError: not strings, empty, or fewer different sentences than `n`.

@@ -75,13 +75,11 @@ def evaluate_sts(
 ) -> StsEvaluation:
     """Correlate the cosines of sentence pairs with similarities that people gave.
 
+    The options are those of `evaluate_classification`.
+
     Args:
-        encoder: encodes every sentence.
         folder: holds, itself or further down, files such as ``stsb-de-test.csv``: UTF-8, three
             columns (sentence, sentence, score) without a header.
-        languages: keep these, in any form that `normalize_language` takes; None keeps all.
-        split: ``dev`` while choosing between models, else ``test``.
-        progress: show a bar on the standard error stream.
 
     Raises:
         InputError: no file is found or left, or a file is not of that form; an unknown split.
@@ -120,13 +118,9 @@ def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks, ties sharing their average rank.
+    """Spearman's rank correlation of n numbers: Pearson's of the ranks, ties sharing the average.
 
     A side that is constant orders nothing; the correlation is then 0.
-
-    Args:
-        a: n numbers.
-        b: n numbers.
 
     Raises:
         InputError: sides that are empty, not finite, or of different length.

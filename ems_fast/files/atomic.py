@@ -25,9 +25,6 @@ def replacing(path: Path) -> Iterator[Path]:
     Every call has a temporary path of its own, so that several processes may write `path` at the
     same moment; the last one stays. What a process that was killed left is removed.
 
-    Args:
-        path: what is to appear.
-
     Raises:
         InputError: the folder is missing, or the disk is full or not writable; `path` is then as
             it was before.

@@ -47,18 +47,16 @@ def score_pairs(
 ) -> npt.NDArray[np.float32]:
     """Score given pairs: how much closer two sentences are than each is to its neighbours.
 
+    The sides are n sentences and their supposed translations, in the same order; `memory_bytes` and
+    `device` are those of `mine`.
+
     Args:
-        encoder: encodes all sentences.
-        source_sentences: n sentences.
-        target_sentences: their n supposed translations, in the same order.
         k: the neighbourhood; not used by the margin ``absolute``.
         margin: ``ratio``, ``distance`` or ``absolute`` (plain cosine).
         neighborhood: where neighbours are looked for. ``"pairs"``: among the different sentences of
             the other side of the pairs themselves. Or two collections (source, target): sources
             have their neighbours in the second and targets in the first; for a score to mean
             the same as in `mine`, give the collections that the pairs come from.
-        memory_bytes: working memory of the search, as in `nearest_both`.
-        device: where the search computes its products.
 
     Returns:
         float32 [n], in the order of the pairs.
@@ -69,21 +67,28 @@ def score_pairs(
     """
     check_one_of("margin", margin, MARGINS)
     check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
-    pools = _pools(neighborhood)
-    # The different sentences only.
-    source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)
-    target_kept, target_of = np.unique(text_ids(target_sentences), return_inverse=True)
-    if margin != "absolute" and pools is None:
-        check_k(k, "different source sentences", len(source_kept))
-        check_k(k, "different target sentences", len(target_kept))
-    elif margin != "absolute" and pools is not None:
-        check_k(k, "different sentences in the source neighborhood", len(pools[0]))
-        check_k(k, "different sentences in the target neighborhood", len(pools[1]))
+    if isinstance(neighborhood, str):
+        wanted = "'pairs' or two lists of sentences"
+        check(neighborhood == "pairs", "neighborhood", neighborhood, wanted)
+        places = source_sentences, target_sentences
+    elif len(neighborhood) != 2:
+        raise InputError(
+            f"neighborhood: got {len(neighborhood)} items, expected 'pairs' or two lists of "
+            f"sentences, source and target"
+        )
+    else:
+        places = neighborhood
+    pools = []
+    for side, place in zip(("source", "target"), places, strict=True):
+        check_sentences(f"neighborhood ({side})", place)
+        pools.append(list(dict.fromkeys(place)))
+        if margin != "absolute":
+            check_k(k, f"different sentences in the {side} neighborhood", len(pools[-1]))
     source = encode_sentences(encoder, "source_sentences", source_sentences)
     target = encode_sentences(encoder, "target_sentences", target_sentences)
     if margin == "absolute":
         return pair_cosines(source, target)
-    if pools is not None:
+    if not isinstance(neighborhood, str):
         return score_pair_vectors(
             source,
             target,
@@ -94,6 +99,9 @@ def score_pairs(
             memory_bytes=memory_bytes,
             device=device,
         )
+    # One pass over the different sentences serves both directions.
+    source_kept, source_of = np.unique(text_ids(source_sentences), return_inverse=True)
+    target_kept, target_of = np.unique(text_ids(target_sentences), return_inverse=True)
     forward, backward = nearest_both(
         source[source_kept], target[target_kept], k, memory_bytes=memory_bytes, device=device
     )
@@ -103,25 +111,6 @@ def score_pairs(
         backward.mean_scores()[target_of],
         margin,
     )
-
-
-def _pools(
-    neighborhood: Literal["pairs"] | tuple[Sequence[str], Sequence[str]],
-) -> tuple[list[str], list[str]] | None:
-    """The different sentences of both neighbourhoods, or None for those of the pairs."""
-    if isinstance(neighborhood, str):
-        wanted = "'pairs' or two lists of sentences"
-        check(neighborhood == "pairs", "neighborhood", neighborhood, wanted)
-        return None
-    if len(neighborhood) != 2:
-        raise InputError(
-            f"neighborhood: got {len(neighborhood)} items, expected 'pairs' or two lists of "
-            f"sentences, source and target"
-        )
-    source, target = neighborhood
-    check_sentences("neighborhood (source)", source)
-    check_sentences("neighborhood (target)", target)
-    return list(dict.fromkeys(source)), list(dict.fromkeys(target))
 
 
 def score_pair_vectors(

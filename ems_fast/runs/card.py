@@ -56,9 +56,7 @@ def model_card(
     """The text of a card.
 
     Args:
-        config: of the model.
         run: where it was trained, if that is known.
-        licence: of the model.
         library: what loads it.
         use: Markdown that shows how; ``{width}`` stands for the width of a vector.
         notes: further limits, one a line.

@@ -188,11 +188,7 @@ class RunFolder:
         return lines
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of ``metrics.jsonl`` that a resumed run will write again.
-
-        Args:
-            step: of the checkpoint it resumes.
-        """
+        """Drop the lines of ``metrics.jsonl`` that a run resumed at `step` will write again."""
         kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
