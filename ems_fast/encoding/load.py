@@ -33,8 +33,8 @@ def load(
         InputError: the folder holds no model, or files that do not fit each other; the device
             does not exist here, or the dtype does not go with it.
     """
-    resolved_device = resolve_device(device)
-    resolved_dtype = resolve_dtype(dtype, resolved_device)
+    device = resolve_device(device)
+    kind = resolve_dtype(dtype, device)
     folder = RunFolder(run)
     config = folder.read_model_config()
     tokenizer = folder.read_tokenizer()
@@ -43,18 +43,11 @@ def load(
             f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
             f"{config.vocab_size}"
         )
-    encoder = module_of(
-        config, folder.read_weights(), f"{folder.weights}: does not fit config.toml"
-    )
-    preprocessing = folder.read_config().get("text", {}).get("preprocessing")
-    return SentenceEncoder(
-        encoder,
-        tokenizer,
-        config,
-        resolved_device,
-        resolved_dtype,
-        preprocess_released if preprocessing == "released" else None,
-    )
+    weights = folder.read_weights()
+    encoder = module_of(config, weights, f"{folder.weights}: does not fit config.toml")
+    released = folder.read_config().get("text", {}).get("preprocessing") == "released"
+    preprocessing = preprocess_released if released else None
+    return SentenceEncoder(encoder, tokenizer, config, device, kind, preprocessing)
 
 
 def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str) -> Encoder:

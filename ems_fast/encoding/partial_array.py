@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -77,6 +76,7 @@ class PartialArray:
     def __init__(self, path: Path, shape: tuple[int, int], identity: dict[str, Any]):
         self.path = path
         self.shape = shape
+        self._partial = partial_path(path)
         self._identity = identity
         progress = read_json(progress_path(path))
         same = bool(progress) and all(progress.get(key) == identity[key] for key in identity)
@@ -89,10 +89,6 @@ class PartialArray:
     def complete(self) -> bool:
         """All rows are written and the file has its name."""
         return self.done == self.shape[0] and self.path.exists() and not self._partial.exists()
-
-    @property
-    def _partial(self) -> Path:
-        return partial_path(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -124,7 +120,10 @@ class PartialArray:
                         self._partial.unlink(missing_ok=True)
                     raise
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}); see to its folder and the "
+                "space there, then run the same command again, which goes on where this one stopped"
+            ) from error
 
     def _lock(self) -> None:
         try:
@@ -164,12 +163,3 @@ class PartialArray:
         record = {**self._identity, "rows_done": self.done, "counts": self.counts}
         write_json(progress_path(self.path), record)
         self._recorded = time.monotonic()
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(
-            f"{path}: the disk is full; free some space and run the same command again, which goes "
-            "on where this one stopped"
-        )
-    return InputError(f"{path}: cannot be written ({error.strerror}); see to its folder")

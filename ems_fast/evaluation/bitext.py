@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ems_fast.encoding.protocol import Encodes, check_translations, text_ids
 from ems_fast.errors import InputError, check
 from ems_fast.mining.margin import Margin
+from ems_fast.mining.pairs import fit_threshold
 from ems_fast.mining.search import Mining, mine
-from ems_fast.mining.threshold import fit_threshold
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def evaluate(
     rows = []
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
-            bar.set_postfix_str(_label(eval_set))
+            languages = eval_set.source_lang, eval_set.target_lang
+            bar.set_postfix_str(f"{eval_set.name} {'-'.join(languages)}")
             sides = eval_set.source, eval_set.target
             vectors = encode(sides[0]), encode(sides[1])
             source_ids, target_ids = map(text_ids, sides)
@@ -121,11 +122,6 @@ def evaluate(
                 *vectors, margin=margin, k=k, source_ids=source_ids, target_ids=target_ids
             )
             f1 = cross_fitted_f1(*sides, vectors, k=k, margin=margin) if bitext else None
-            languages = eval_set.source_lang, eval_set.target_lang
             figures = {figure: getattr(found, figure) for figure in ("n", *_FIGURES)}
             rows.append(EvaluationRow(eval_set.name, *languages, bitext_f1=f1, **figures))
     return Evaluation(rows=tuple(rows), margin=margin, k=k)
-
-
-def _label(eval_set: EvalSet) -> str:
-    return f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"

@@ -167,7 +167,7 @@ def test_bad_files(tmp_path):
     cases = {
         "length": (
             {"x__de": "1\n2\n", "x__en": "1\n"},
-            r"x\.de and .*x\.en: have 2 and 1 lines",
+            r"x\.de and .*x\.en: have 2 and 1 sentences",
         ),
         "partner": (
             {"t__deu_to_eng__deu": "1\n"},
