@@ -169,7 +169,7 @@ class SentenceEncoder:
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         where: str = "sentences: item",
-        advance: Callable[[int], object] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> Iterator[EncodedChunk]:
         """Embed a stream of sentences in memory for two of its chunks.
 
@@ -212,7 +212,7 @@ class SentenceEncoder:
         tokens: _Tokens,
         batch_tokens: int,
         normalize: bool,
-        advance: Callable[[int], object] | None,
+        advance: Callable[[int], object],
     ) -> EncodedChunk:
         first, ids, offsets, lengths = tokens
         empty = int((lengths == 0).sum())
@@ -224,12 +224,10 @@ class SentenceEncoder:
                 packed = pack(ids, offsets[rows], lengths[rows]).to(self.device)
                 at = torch.from_numpy(rows).to(self.device)
                 vectors.index_copy_(0, at, self.module(packed).float())
-                if advance is not None:
-                    advance(len(rows))
+                advance(len(rows))
             if normalize:
                 torch.nn.functional.normalize(vectors, out=vectors)
-        if advance is not None:
-            advance(empty)
+        advance(empty)
         return EncodedChunk(first, vectors, empty, truncated)
 
     def to(

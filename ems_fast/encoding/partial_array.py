@@ -61,7 +61,6 @@ class PartialArray:
     """The array while it is written, and the record of how far it is.
 
     Args:
-        path: the final file.
         shape: rows and D.
         identity: what the rows depend on; progress recorded with another one does not count.
 

@@ -165,19 +165,16 @@ def _choose(collection: Path, source: str, languages: Sequence[str] | None) -> d
             if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
         }
     )
-    there = ", ".join(paths)
     if source not in paths:
+        there = ", ".join(paths)
         raise InputError(f"source_language: {collection} has no {source}; it has {there}")
-    if languages is None:
-        return paths
-    wanted = {*languages, source}
-    chosen = {label: path for label, path in paths.items() if folders.language_of(label) in wanted}
-    others = wanted - {source}
-    if others and len(chosen) == 1:
-        raise InputError(
-            f"languages: {collection} has none of {', '.join(sorted(others))}; it has {there}"
-        )
-    return chosen
+    others = [label for label in paths if label != source]
+    wanted = None if languages is None else sorted({*languages} - {source})
+    if wanted:
+        where = f"{collection} has none of"
+        others = folders.keep_languages(others, lambda label: [label], wanted, where=where)
+    chosen = [source] if wanted == [] else [source, *others]
+    return {label: path for label, path in paths.items() if label in chosen}
 
 
 def _read(file: Path, classes: Sequence[str] | None = None) -> list[tuple[str, str]]:

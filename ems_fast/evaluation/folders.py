@@ -85,7 +85,7 @@ def keep_languages(
     if not kept:
         there = sorted({label for item in found for label in labels_of(item)})
         raise InputError(
-            f"languages: {where} for {', '.join(asked) or 'none'}; it has {', '.join(there)}"
+            f"languages: {where} {', '.join(asked) or 'none'}; it has {', '.join(there)}"
         )
     return kept
 

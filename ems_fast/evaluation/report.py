@@ -103,11 +103,9 @@ def evaluate(
     if not eval_sets:
         raise InputError("eval_sets: got none, expected at least one evaluation set")
     check_one_of("margin", margin, MARGINS)
-    for eval_set in eval_sets:
-        source, target = (
-            f"{eval_set.name} {code}" for code in (eval_set.source_lang, eval_set.target_lang)
-        )
-        check_translations(source, eval_set.source, target, eval_set.target)
+    for s in eval_sets:
+        names = f"{s.name} {s.source_lang}", f"{s.name} {s.target_lang}"
+        check_translations(names[0], s.source, names[1], s.target)
     # Two sides are enough to remember: sets that share one come in a row.
     encode = lru_cache(maxsize=2)(partial(encode_sentences, encoder, "sentences"))
     rows = []

@@ -101,8 +101,9 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
         raise InputError(
             f"{path}: holds no evaluation set that can be recognised; expected {EXPECTED}"
         )
+    where = f"{path} has no set for"
     kept = folders.keep_languages(
-        candidates, lambda c: c.languages, languages, always=[ENGLISH], where=f"{path} has no set"
+        candidates, lambda c: c.languages, languages, always=[ENGLISH], where=where
     )
     read = cache(_read)  # a file that many sets share is read once
     sets = []

@@ -89,7 +89,7 @@ def evaluate_sts(
     if not found:
         raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")
     files = folders.keep_languages(
-        found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities"
+        found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities for"
     )
     rows = []
     with tqdm(files, desc="similarity", unit="language", disable=not progress) as bar:

@@ -63,12 +63,8 @@ class Mining:
                 "mining: holds no sentences since it was made from vectors; "
                 "use its indices, or mine() with sentences"
             )
-        return (
-            (source[i], target[j], float(score))
-            for i, j, score in zip(
-                self.source_indices, self.target_indices, self.scores, strict=True
-            )
-        )
+        found = zip(self.source_indices, self.target_indices, self.scores.tolist(), strict=True)
+        return ((source[i], target[j], score) for i, j, score in found)
 
     def to_tsv(self, path: str | Path) -> None:
         """Write the pairs, best first, as `write_pairs` does.
@@ -87,15 +83,14 @@ def write_pairs(path: str | Path, pairs: Iterable[tuple[str, str, float]]) -> No
     Raises:
         InputError: the file cannot be written.
     """
+    blanks = str.maketrans("\t\n\r", "   ")
     with (
         replacing(Path(path)) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        for *sentences, score in pairs:
-            source, target = (
-                sentence.translate({9: " ", 10: " ", 13: " "}) for sentence in sentences
-            )
-            file.write(f"{source}\t{target}\t{score:.6f}\n")
+        for source, target, score in pairs:
+            sides = f"{source.translate(blanks)}\t{target.translate(blanks)}"
+            file.write(f"{sides}\t{score:.6f}\n")
 
 
 def mine(

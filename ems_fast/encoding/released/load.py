@@ -108,10 +108,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def state_from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The released checkpoint's tensors under this library's names.
+    """The tensors of the released ``state_dict`` under this library's names.
 
-    Args:
-        state: their ``state_dict``; a ``module.`` prefix and the older names of the head are known.
+    A ``module.`` prefix and the older names of the head are known.
 
     Raises:
         KeyError: a name that is none of theirs.
