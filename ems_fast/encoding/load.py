@@ -33,8 +33,8 @@ def load(
         InputError: the folder holds no model, or files that do not fit each other; the device
             does not exist here, or the dtype does not go with it.
     """
-    device = resolve_device(device)
-    kind = resolve_dtype(dtype, device)
+    resolved_device = resolve_device(device)
+    resolved_dtype = resolve_dtype(dtype, resolved_device)
     folder = RunFolder(run)
     config = folder.read_model_config()
     tokenizer = folder.read_tokenizer()
@@ -46,8 +46,8 @@ def load(
     weights = folder.read_weights()
     encoder = module_of(config, weights, f"{folder.weights}: does not fit config.toml")
     released = folder.read_config().get("text", {}).get("preprocessing") == "released"
-    preprocessing = preprocess_released if released else None
-    return SentenceEncoder(encoder, tokenizer, config, device, kind, preprocessing)
+    chosen = preprocess_released if released else None
+    return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype, chosen)
 
 
 def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str) -> Encoder:
