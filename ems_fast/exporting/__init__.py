@@ -10,9 +10,8 @@ from ems_fast.encoding.load import load
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import onnx, sentence_transformers
 from ems_fast.exporting.saving import write_model
-from ems_fast.files.atomic import write_text
 from ems_fast.files.staging import staged_folder
-from ems_fast.runs.card import CARD, UNKNOWN_LICENCE, model_card
+from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
 from ems_fast.runs.folder import RunFolder
 
 _RELEASED_NOTE = (
@@ -69,5 +68,5 @@ def export(
             use = {"use": sentence_transformers.USE}
             notes += sentence_transformers.NOTES
         card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
-        write_text(path / CARD, card)
+        write_card(path, card)
     return Path(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from ems_fast.files.atomic import write_text
 from ems_fast.model.config import ModelConfig
@@ -35,7 +36,12 @@ def write_model_card(run: RunFolder, *, licence: str = UNKNOWN_LICENCE) -> None:
     Raises:
         InputError: the folder holds no run.
     """
-    write_text(run.path / CARD, model_card(run.read_model_config(), run=run, licence=licence))
+    write_card(run.path, model_card(run.read_model_config(), run=run, licence=licence))
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Put a card into a folder."""
+    write_text(folder / CARD, text)
 
 
 def model_card(
