@@ -75,8 +75,10 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device: got {device!r}, expected for example 'cpu' or 'cuda'") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device: got {device!r}, but torch sees no CUDA device here; use 'cpu'")
+    if resolved.type == "cuda":
+        seen = torch.cuda.device_count()
+        wanted = f"'cpu' or one of the {seen} CUDA devices that torch sees here"
+        check((resolved.index or 0) < seen, "device", device, wanted)
     return resolved
 
 

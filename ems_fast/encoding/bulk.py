@@ -101,21 +101,17 @@ def encode_file(
     After an interruption of any kind, the same call goes on where the last record of progress is
     (one every few seconds), and gives the same bytes as one without interruption if it computes
     with as many threads. Progress of another input, model or set of options is given up with an
-    `EncodingWarning`; empty and over-long sentences are counted in one.
+    `EncodingWarning`; empty and over-long sentences are counted in one. What is not explained here
+    is as in `SentenceEncoder.encode`.
 
     Args:
-        encoder: the model.
         source: UTF-8 text, one sentence a line; also ``.gz``, ``.xz`` or ``.zst``.
         output: the ``.npy`` file, float32 [lines, D], row i for line i; replaced if it exists.
-        normalize: as in `SentenceEncoder.encode`.
-        batch_tokens: as in `SentenceEncoder.encode`.
-        on_overlong: as in `SentenceEncoder.encode`; an error names the line.
         workers: processes; on a CPU they share torch's threads. None: one a device.
         devices: where they compute, in turn; None: where the encoder does.
         shard: (rank, world): encode only the rank-th of `world` equal parts, into
             ``X.00000-of-00004.npy`` for ``X.npy``. Who finishes last writes the manifest
             ``X.npy.json``, which `open_embeddings` reads; all must see the same folder.
-        progress: show a progress bar.
 
     Raises:
         InputError: a source that is missing, empty or no UTF-8; an output that cannot be written or
@@ -214,11 +210,6 @@ def _places(
 ) -> list[torch.device]:
     """The device of every worker."""
     found = [encoder.device] if not devices else [resolve_device(device) for device in devices]
-    for device in found:
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(
-                f"devices: got {device}, but there are {torch.cuda.device_count()} CUDA devices"
-            )
     number = len(found) if workers is None else workers
     check(number >= len(found), "workers", number, f"at least one a device ({len(found)})")
     return [found[i % len(found)] for i in range(number)]
@@ -227,8 +218,7 @@ def _places(
 def _chunks(source: Path, start: int, stop: int, size: int) -> Iterator[list[str]]:
     """Lines start … stop − 1 of the source, `size` at a time."""
     lines = islice((line for _, line in read_lines(source)), start, stop)
-    while chunk := list(islice(lines, size)):
-        yield chunk
+    return iter(lambda: list(islice(lines, size)), [])
 
 
 def _encode_share(
@@ -308,11 +298,7 @@ def _end_with_parent() -> None:
 
 
 def _drop_other_manifest(path: Path, identity: dict[str, Any]) -> None:
-    """Remove a manifest of shards that are about to be replaced.
-
-    Raises:
-        InputError: there is such a file, but it is no manifest.
-    """
+    """Remove a manifest of shards that are about to be replaced; an error if it is none."""
     manifest = read_json(path)
     if path.exists() and "source_sha256" not in manifest:
         raise InputError(f"{path}: is in the way of the manifest; give another output or remove it")

@@ -63,10 +63,6 @@ class SentenceEncoder:
     """A trained encoder with its tokenizer. It can be pickled, and so sent to other processes.
 
     Args:
-        encoder: the module.
-        tokenizer: its tokenizer.
-        config: its sizes and languages.
-        device: where it computes.
         dtype: what it computes in; None leaves the module's.
         preprocessing: what `encode` does first: sentences and their language to the text that the
             tokenizer gets. None: it takes them as they are, and knows nothing of their language.
@@ -173,7 +169,7 @@ class SentenceEncoder:
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         where: str = "sentences: item",
-        advance: Callable[[int], object] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> Iterator[EncodedChunk]:
         """Embed a stream of sentences in memory for two of its chunks.
 
@@ -216,7 +212,7 @@ class SentenceEncoder:
         tokens: _Tokens,
         batch_tokens: int,
         normalize: bool,
-        advance: Callable[[int], object] | None,
+        advance: Callable[[int], object],
     ) -> EncodedChunk:
         first, ids, offsets, lengths = tokens
         empty = int((lengths == 0).sum())
@@ -228,12 +224,10 @@ class SentenceEncoder:
                 packed = pack(ids, offsets[rows], lengths[rows]).to(self.device)
                 at = torch.from_numpy(rows).to(self.device)
                 vectors.index_copy_(0, at, self.module(packed).float())
-                if advance is not None:
-                    advance(len(rows))
+                advance(len(rows))
             if normalize:
                 torch.nn.functional.normalize(vectors, out=vectors)
-        if advance is not None:
-            advance(empty)
+        advance(empty)
         return EncodedChunk(first, vectors, empty, truncated)
 
     def to(

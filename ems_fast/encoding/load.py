@@ -49,18 +49,11 @@ def load(
             f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
             f"{config.vocab_size}"
         )
-    encoder = module_of(
-        config, folder.read_weights(), f"{folder.weights}: does not fit config.toml"
-    )
-    preprocessing = folder.read_config().get("text", {}).get("preprocessing")
-    return SentenceEncoder(
-        encoder,
-        tokenizer,
-        config,
-        resolved_device,
-        resolved_dtype,
-        preprocess_released if preprocessing == "released" else None,
-    )
+    weights = folder.read_weights()
+    encoder = module_of(config, weights, f"{folder.weights}: does not fit config.toml")
+    released = folder.read_config().get("text", {}).get("preprocessing") == "released"
+    chosen = preprocess_released if released else None
+    return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype, chosen)
 
 
 def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str) -> Encoder:

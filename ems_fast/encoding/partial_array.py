@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 
 # Recording progress waits for the disk, so it is not done after every piece.
 RECORD_SECONDS = 5.0
@@ -45,8 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that appears whole; see `replacing`."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_rows(file: IO[bytes], row: int, rows: int, vectors: npt.NDArray[np.float32]) -> None:
@@ -63,7 +61,6 @@ class PartialArray:
     """The array while it is written, and the record of how far it is.
 
     Args:
-        path: the final file.
         shape: rows and D.
         identity: what the rows depend on; progress recorded with another one does not count.
 
@@ -78,6 +75,7 @@ class PartialArray:
     def __init__(self, path: Path, shape: tuple[int, int], identity: dict[str, Any]):
         self.path = path
         self.shape = shape
+        self._partial = partial_path(path)
         self._identity = identity
         progress = read_json(progress_path(path))
         same = bool(progress) and all(progress.get(key) == identity[key] for key in identity)
@@ -90,10 +88,6 @@ class PartialArray:
     def complete(self) -> bool:
         """All rows are written and the file has its name."""
         return self.done == self.shape[0] and self.path.exists() and not self._partial.exists()
-
-    @property
-    def _partial(self) -> Path:
-        return partial_path(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -125,7 +119,10 @@ class PartialArray:
                         self._partial.unlink(missing_ok=True)
                     raise
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}); see to its folder and the "
+                "space there, then run the same command again, which goes on where this one stopped"
+            ) from error
 
     def _lock(self) -> None:
         try:
@@ -165,12 +162,3 @@ class PartialArray:
         record = {**self._identity, "rows_done": self.done, "counts": self.counts}
         write_json(progress_path(self.path), record)
         self._recorded = time.monotonic()
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(
-            f"{path}: the disk is full; free some space and run the same command again, which goes "
-            "on where this one stopped"
-        )
-    return InputError(f"{path}: cannot be written ({error.strerror}); see to its folder")

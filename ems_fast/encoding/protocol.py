@@ -40,6 +40,19 @@ def check_sentences(name: str, sentences: Sequence[str], *, allow_empty: bool = 
             )
 
 
+def check_translations(
+    name: str, sentences: Sequence[str], other_name: str, other: Sequence[str]
+) -> None:
+    """Raise `InputError` unless both are sentences, and of the same number."""
+    check_sentences(name, sentences)
+    check_sentences(other_name, other)
+    if len(sentences) != len(other):
+        raise InputError(
+            f"{name} and {other_name}: have {len(sentences)} and {len(other)} sentences, expected "
+            f"the same number, translations in order"
+        )
+
+
 def encode_sentences(
     encoder: Encodes, name: str, sentences: Sequence[str]
 ) -> npt.NDArray[np.float32]:
@@ -65,8 +78,5 @@ def encode_sentences(
 def text_ids(sentences: Sequence[str]) -> npt.NDArray[np.int64]:
     """int64 [n]: the index of the first sentence with the same text."""
     first: dict[str, int] = {}
-    return np.fromiter(
-        (first.setdefault(sentence, i) for i, sentence in enumerate(sentences)),
-        dtype=np.int64,
-        count=len(sentences),
-    )
+    ids = (first.setdefault(sentence, i) for i, sentence in enumerate(sentences))
+    return np.fromiter(ids, np.int64, len(sentences))

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.encoding.protocol import Encodes, text_ids
-from ems_fast.errors import InputError
-from ems_fast.evaluation.retrieval import check_translations
+from ems_fast.encoding.protocol import Encodes, check_translations, text_ids
+from ems_fast.errors import InputError, check
 from ems_fast.mining.margin import Margin
-from ems_fast.mining.search import Mining, Strategy, mine
-from ems_fast.mining.threshold import fit_threshold
+from ems_fast.mining.pairs import fit_threshold
+from ems_fast.mining.search import Mining, mine
 
 
 @dataclass(frozen=True)
@@ -55,24 +54,18 @@ class BitextResult:
 def hide_pairs(
     source: Sequence[str], target: Sequence[str], *, gold_fraction: float = 0.2, seed: int = 0
 ) -> BitextTask:
-    """Make a mining task from aligned sentences.
+    """Make a mining task from n sentences and their translations in the same order.
 
-    A random `gold_fraction` of the pairs stays whole. Of the others each gives only one of its
-    sides, in turn the source and the target, so that no distractor has a translation. A pair
-    that repeats a text of an earlier pair is left out, and both sides are shuffled.
-
-    Args:
-        source: n sentences.
-        target: their translations, in the same order.
-        gold_fraction: more than 0 and at most 1.
-        seed: for the choice and the order.
+    A random `gold_fraction` of the pairs, more than 0 and at most 1, stays whole. Of the others
+    each gives only one of its sides, in turn the source and the target, so that no distractor has
+    a translation. A pair that repeats a text of an earlier pair is left out, and both sides are
+    shuffled.
 
     Raises:
         InputError: sides of different length, empty or not strings, or a fraction out of range.
     """
     check_translations("source", source, "target", target)
-    if not 0 < gold_fraction <= 1:
-        raise InputError(f"gold_fraction: got {gold_fraction}, expected more than 0 and at most 1")
+    check(0 < gold_fraction <= 1, "gold_fraction", gold_fraction, "more than 0 and at most 1")
     own = np.arange(len(source))
     distinct = np.flatnonzero((text_ids(source) == own) & (text_ids(target) == own))
     rng = np.random.default_rng(seed)
@@ -96,26 +89,23 @@ def bitext_f1(
     k: int = 4,
     margin: Margin = "ratio",
     threshold: float | None = None,
-    strategy: Strategy = "max",
 ) -> BitextResult:
     """Mine a task and compare with its gold pairs: precision, recall and F1.
 
     BUCC's protocol fits the threshold on one task and applies it to another:
     ``bitext_f1(encoder, test, threshold=bitext_f1(encoder, dev).threshold)``.
 
+    The encoder, `k` and `margin` are as in `mine`.
+
     Args:
-        encoder: encodes both sides.
         task: for example from `hide_pairs`.
-        k: as in `mine`.
-        margin: as in `mine`.
         threshold: pairs from this score on are accepted; None fits the threshold with the highest
             F1 to this very task, so that the result is an upper bound.
-        strategy: as in `mine`.
 
     Raises:
         InputError: as in `mine`, or gold pairs beyond the sentences.
     """
-    mining = mine(encoder, task.source, task.target, k=k, margin=margin, strategy=strategy)
+    mining = mine(encoder, task.source, task.target, k=k, margin=margin)
     return score_mining(mining, task, threshold=threshold)
 
 
@@ -169,15 +159,10 @@ def cross_fitted_f1(
 ) -> float:
     """F1 of mining aligned sentences with gold pairs hidden among distractors, after BUCC.
 
-    A random half of the pairs and the other half each become a task (`hide_pairs`). Each is scored
-    with the threshold that is best for the other, and the mean of both F1 is returned.
-
-    Args:
-        source: n sentences.
-        target: their translations, in the same order.
-        vectors: of both sides, [n, D].
-        k: as in `mine`; at most the number of sentences of a task.
-        margin: as in `mine`.
+    The vectors are those of both sides, [n, D]; `k`, or the number of sentences of a task if that
+    is less, and `margin` are as in `mine`. A random half of the pairs and the other half each
+    become a task (`hide_pairs`). Each is scored with the threshold that is best for the other, and
+    the mean of both F1 is returned.
 
     Raises:
         InputError: fewer than two pairs, or as `hide_pairs` and `mine`.

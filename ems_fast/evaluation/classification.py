@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.evaluation import folders
-from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.folders import SPLITS, Split
 from ems_fast.evaluation.probe import HIDDEN, Probes
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.text.languages import normalize_language
@@ -121,10 +121,9 @@ def evaluate_classification(
         InputError: no collection is found, a language or a file is missing, a file is not of that
             form, or a category does not occur in the training sentences; an option out of range.
     """
-    folders.check_split(split)
+    check_one_of("split", split, SPLITS)
     for name, value, least in (("repeats", repeats, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
-        if value < least:
-            raise InputError(f"{name}: got {value}, expected at least {least}")
+        check(value >= least, name, value, f"at least {least}")
     collections = find_collections(Path(folder))
     if not collections:
         raise InputError(f"{folder}: holds no classification set, expected {EXPECTED}")
@@ -166,19 +165,16 @@ def _choose(collection: Path, source: str, languages: Sequence[str] | None) -> d
             if folder.is_dir() and _LANGUAGE_FOLDER.match(folder.name)
         }
     )
-    there = ", ".join(paths)
     if source not in paths:
+        there = ", ".join(paths)
         raise InputError(f"source_language: {collection} has no {source}; it has {there}")
-    if languages is None:
-        return paths
-    wanted = {*languages, source}
-    chosen = {label: path for label, path in paths.items() if folders.language_of(label) in wanted}
-    others = wanted - {source}
-    if others and len(chosen) == 1:
-        raise InputError(
-            f"languages: {collection} has none of {', '.join(sorted(others))}; it has {there}"
-        )
-    return chosen
+    others = [label for label in paths if label != source]
+    wanted = None if languages is None else sorted({*languages} - {source})
+    if wanted:
+        where = f"{collection} has none of"
+        others = folders.keep_languages(others, lambda label: [label], wanted, where=where)
+    chosen = [source] if wanted == [] else [source, *others]
+    return {label: path for label, path in paths.items() if label in chosen}
 
 
 def _read(file: Path, classes: Sequence[str] | None = None) -> list[tuple[str, str]]:

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from ems_fast.errors import InputError
-from ems_fast.files.streams import open_bytes
+from ems_fast.files import streams
 from ems_fast.text.languages import normalize_language
 
 Split = Literal["dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 T = TypeVar("T")
-
-
-def check_split(split: str) -> None:
-    """Raise `InputError` unless `split` is one of `Split`."""
-    if split not in get_args(Split):
-        raise InputError(f"split: got {split!r}, expected 'dev' or 'test'")
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -90,7 +85,7 @@ def keep_languages(
     if not kept:
         there = sorted({label for item in found for label in labels_of(item)})
         raise InputError(
-            f"languages: {where} for {', '.join(asked) or 'none'}; it has {', '.join(there)}"
+            f"languages: {where} {', '.join(asked) or 'none'}; it has {', '.join(there)}"
         )
     return kept
 
@@ -101,17 +96,7 @@ def read_lines(file: Path) -> tuple[str, ...]:
     Raises:
         InputError: it cannot be read, is not UTF-8 or holds nothing but blanks.
     """
-    with open_bytes(file) as stream:
-        content = stream.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{file}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x}); "
-            f"convert the file to UTF-8"
-        ) from error
-    if not text.strip():
+    lines = tuple(line for _, line in streams.read_lines(file))
+    if not any(map(str.strip, lines)):
         raise InputError(f"{file}: is empty, expected one sentence a line")
-    # Not splitlines(): it also breaks at characters that sentences may hold, such as U+2028.
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    return lines

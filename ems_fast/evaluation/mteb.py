@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
-from ems_fast.errors import BackendError, InputError
+from ems_fast.errors import BackendError, InputError, check
 
 Vectors = npt.NDArray[np.float32] | Tensor
 
@@ -45,8 +45,8 @@ class MtebEncoder:
             raise BackendError(
                 f"mteb: cannot be imported ({error}); pip install 'ems-fast[mteb]'"
             ) from error
-        if name.count("/") != 1 or not all(name.split("/")):
-            raise InputError(f"name: got {name!r}, expected 'organisation/model'")
+        parts = name.split("/")
+        check(len(parts) == 2 and all(parts), "name", name, "'organisation/model'")
         self.encoder = encoder
         self.mteb_model_meta: Any = ModelMeta.create_empty(
             {
@@ -63,11 +63,9 @@ class MtebEncoder:
     def encode(
         self, inputs: Iterable[Mapping[str, Any]], *, task_metadata: Any, **kwargs: Any
     ) -> npt.NDArray[np.float32]:
-        """Encode the texts of mteb's batches.
+        """Encode the texts of mteb's batches, each with its strings under ``text``.
 
         Args:
-            inputs: batches, each with its strings under ``text``.
-            task_metadata: for messages.
             kwargs: what else mteb says (split, prompt, batch size); has no influence on vectors.
 
         Returns:

@@ -79,8 +79,6 @@ class Probes:
         Args:
             train: vectors float32 (n, D) and classes int64 (n,).
             dev: the same for the choice of the epoch.
-            epochs: passes over `train`.
-            progress: show a bar on the standard error stream.
 
         Returns:
             float64 (R,), accuracy on `dev`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,13 +9,13 @@ from statistics import fmean
 
 from tqdm import tqdm
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.encoding.protocol import Encodes, check_translations, encode_sentences, text_ids
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.evaluation.bitext import cross_fitted_f1
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.evaluation.retrieval import retrieval_from_vectors
 from ems_fast.evaluation.sets import EvalSet
-from ems_fast.mining.margin import Margin, check_margin
+from ems_fast.mining.margin import MARGINS, Margin
 
 # The figures of a retrieval that are shown, and the titles of their columns.
 _FIGURES = {
@@ -68,22 +67,6 @@ class Evaluation(Results[EvaluationRow]):
         """The mean accuracy over all sets, each counted once."""
         return fmean(row.mean for row in self.rows)
 
-    @classmethod
-    def from_json(cls, text: str) -> Evaluation:
-        """Read what `to_json` wrote.
-
-        Raises:
-            InputError: not JSON, or not of that form.
-        """
-        try:
-            data = json.loads(text)
-            rows = tuple(EvaluationRow(**row) for row in data["rows"])
-            return cls(rows=rows, margin=data["margin"], k=data["k"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"evaluation: not the JSON that Evaluation.to_json writes ({error})"
-            ) from error
-
     def _header(self) -> tuple[str, ...]:
         mined = any(row.bitext_f1 is not None for row in self.rows)
         return ("set", "languages", "pairs", *_FIGURES.values(), *["mining F1 %"] * mined)
@@ -119,21 +102,17 @@ def evaluate(
     """
     if not eval_sets:
         raise InputError("eval_sets: got none, expected at least one evaluation set")
-    check_margin(margin)
-    for eval_set in eval_sets:
-        check_sentences(_label(eval_set), eval_set.source)
-        n, m = len(eval_set.source), len(eval_set.target)
-        if n != m:
-            raise InputError(
-                f"{_label(eval_set)}: has {n} source and {m} target sentences, expected the same "
-                f"number"
-            )
+    check_one_of("margin", margin, MARGINS)
+    for s in eval_sets:
+        names = f"{s.name} {s.source_lang}", f"{s.name} {s.target_lang}"
+        check_translations(names[0], s.source, names[1], s.target)
     # Two sides are enough to remember: sets that share one come in a row.
     encode = lru_cache(maxsize=2)(partial(encode_sentences, encoder, "sentences"))
     rows = []
     with tqdm(eval_sets, desc="evaluate", unit="set", disable=not progress) as bar:
         for eval_set in bar:
-            bar.set_postfix_str(_label(eval_set))
+            languages = eval_set.source_lang, eval_set.target_lang
+            bar.set_postfix_str(f"{eval_set.name} {'-'.join(languages)}")
             sides = eval_set.source, eval_set.target
             vectors = encode(sides[0]), encode(sides[1])
             source_ids, target_ids = map(text_ids, sides)
@@ -141,11 +120,6 @@ def evaluate(
                 *vectors, margin=margin, k=k, source_ids=source_ids, target_ids=target_ids
             )
             f1 = cross_fitted_f1(*sides, vectors, k=k, margin=margin) if bitext else None
-            languages = eval_set.source_lang, eval_set.target_lang
             figures = {figure: getattr(found, figure) for figure in ("n", *_FIGURES)}
             rows.append(EvaluationRow(eval_set.name, *languages, bitext_f1=f1, **figures))
     return Evaluation(rows=tuple(rows), margin=margin, k=k)
-
-
-def _label(eval_set: EvalSet) -> str:
-    return f"{eval_set.name} {eval_set.source_lang}-{eval_set.target_lang}"

@@ -10,8 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentences, text_ids
-from ems_fast.errors import InputError
+from ems_fast.encoding.protocol import (
+    Encodes,
+    check_sentences,
+    check_translations,
+    encode_sentences,
+    text_ids,
+)
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.mining.exact import (
     Vectors,
     blocks,
@@ -21,7 +27,7 @@ from ems_fast.mining.exact import (
     nearest_both,
     unit_rows,
 )
-from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.margin import MARGINS, Margin, margin_scores
 
 # Scores closer than this are a tie. Equal vectors do not always give equal products: the cells
 # at the edge of a block are summed in another order. 1e-6 is a few roundings of a float32 cosine.
@@ -78,18 +84,14 @@ def evaluate_retrieval(
     Texts that occur more than once are one answer: for a query, each target whose text equals its
     translation's is right, and so is each target that the set pairs with a copy of the query.
 
-    Args:
-        encoder: encodes both sides.
-        source_sentences: n sentences.
-        target_sentences: their translations, in the same order.
-        margin: how xsim ranks candidates: ``ratio``, ``distance`` or ``absolute``.
-        k: neighbourhood of xsim, at most n of it.
+    The sides are n sentences and their translations, in the same order; `margin` and `k`, of which
+    at most n is used, are those of `evaluate`.
 
     Raises:
         InputError: sides of different length, empty, or not strings; an unknown margin.
     """
     check_translations("source_sentences", source_sentences, "target_sentences", target_sentences)
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     return retrieval_from_vectors(
         encode_sentences(encoder, "source_sentences", source_sentences),
         encode_sentences(encoder, "target_sentences", target_sentences),
@@ -98,19 +100,6 @@ def evaluate_retrieval(
         source_ids=text_ids(source_sentences),
         target_ids=text_ids(target_sentences),
     )
-
-
-def check_translations(
-    name: str, sentences: Sequence[str], other_name: str, other: Sequence[str]
-) -> None:
-    """Raise `InputError` unless both are sentences, and of the same number."""
-    check_sentences(name, sentences)
-    check_sentences(other_name, other)
-    if len(sentences) != len(other):
-        raise InputError(
-            f"{name} and {other_name}: have {len(sentences)} and {len(other)} sentences, expected "
-            f"the same number, translations in order"
-        )
 
 
 def retrieval_from_vectors(
@@ -122,15 +111,12 @@ def retrieval_from_vectors(
     source_ids: npt.NDArray[np.int64] | None = None,
     target_ids: npt.NDArray[np.int64] | None = None,
 ) -> RetrievalResult:
-    """`evaluate_retrieval` for vectors that are already there.
+    """`evaluate_retrieval` for vectors that are already there, [n, D] both.
 
-    Holds a float32 copy of one side at a time and some 50 MB beside it.
+    They are of any float dtype and need not be normalised. Holds a float32 copy of one side at a
+    time and some 50 MB beside it.
 
     Args:
-        source_vectors: [n, D] of any float dtype; need not be normalised.
-        target_vectors: [n, D]; row i is the translation of row i.
-        margin: how xsim ranks candidates.
-        k: neighbourhood of xsim, at most n of it.
         source_ids: int64 [n]; rows with the same id have the same text. None: all differ.
         target_ids: the same for the target.
 
@@ -138,7 +124,7 @@ def retrieval_from_vectors(
         InputError: vectors that are empty, not finite, or of different shapes; an unknown margin.
     """
     check_pairs("source_vectors", source_vectors, "target_vectors", target_vectors)
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     n = len(source_vectors)
     check_k(k, "pairs")
     k = min(k, n)
@@ -214,11 +200,7 @@ def nearest_examples(
 ) -> list[Example]:
     """Find the `n` sentences nearest to each query, to be read by a person.
 
-    Args:
-        encoder: encodes both.
-        queries: a few sentences.
-        sentences: where to look; a text that occurs twice is one candidate.
-        n: neighbours a query.
+    A text that occurs twice among the sentences is one candidate.
 
     Raises:
         InputError: not strings, empty, or fewer different sentences than `n`.

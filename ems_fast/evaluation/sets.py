@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ems_fast.encoding.protocol import check_translations
 from ems_fast.errors import InputError
 from ems_fast.evaluation import folders
 from ems_fast.text.languages import is_language, normalize_language
@@ -100,19 +101,16 @@ def read_eval_sets(path: str | Path, *, languages: Iterable[str] | None = None) 
         raise InputError(
             f"{path}: holds no evaluation set that can be recognised; expected {EXPECTED}"
         )
+    where = f"{path} has no set for"
     kept = folders.keep_languages(
-        candidates, lambda c: c.languages, languages, always=[ENGLISH], where=f"{path} has no set"
+        candidates, lambda c: c.languages, languages, always=[ENGLISH], where=where
     )
     read = cache(_read)  # a file that many sets share is read once
     sets = []
     for candidate in sorted(kept, key=lambda c: (c.name, c.languages)):
         _, (_, file, column), (_, other, other_column) = candidate
         source, target = read(file, column), read(other, other_column)
-        if len(source) != len(target):
-            raise InputError(
-                f"{file} and {other}: have {len(source)} and {len(target)} lines, expected the "
-                f"same number, translations in order"
-            )
+        check_translations(str(file), source, str(other), target)
         sets.append(EvalSet(candidate.name, *candidate.languages, source, target))
     return sets
 

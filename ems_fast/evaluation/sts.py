@@ -16,9 +16,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ems_fast.encoding.protocol import Encodes, encode_sentences
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.evaluation import folders
-from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.folders import SPLITS, Split
 from ems_fast.evaluation.results import Results, Row, percent
 from ems_fast.mining.pairs import pair_cosines
 
@@ -75,23 +75,21 @@ def evaluate_sts(
 ) -> StsEvaluation:
     """Correlate the cosines of sentence pairs with similarities that people gave.
 
+    The options are those of `evaluate_classification`.
+
     Args:
-        encoder: encodes every sentence.
         folder: holds, itself or further down, files such as ``stsb-de-test.csv``: UTF-8, three
             columns (sentence, sentence, score) without a header.
-        languages: keep these, in any form that `normalize_language` takes; None keeps all.
-        split: ``dev`` while choosing between models, else ``test``.
-        progress: show a bar on the standard error stream.
 
     Raises:
         InputError: no file is found or left, or a file is not of that form; an unknown split.
     """
-    folders.check_split(split)
+    check_one_of("split", split, SPLITS)
     found = find_files(Path(folder), split)
     if not found:
         raise InputError(f"{folder}: holds no {split} set of similarities, expected {EXPECTED}")
     files = folders.keep_languages(
-        found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities"
+        found, lambda entry: [entry[1]], languages, where=f"{folder} has no similarities for"
     )
     rows = []
     with tqdm(files, desc="similarity", unit="language", disable=not progress) as bar:
@@ -120,13 +118,9 @@ def find_files(path: Path, split: Split) -> list[tuple[str, str, Path]]:
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks, ties sharing their average rank.
+    """Spearman's rank correlation of n numbers: Pearson's of the ranks, ties sharing the average.
 
     A side that is constant orders nothing; the correlation is then 0.
-
-    Args:
-        a: n numbers.
-        b: n numbers.
 
     Raises:
         InputError: sides that are empty, not finite, or of different length.

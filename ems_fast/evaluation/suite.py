@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from ems_fast.encoding.protocol import Encodes
-from ems_fast.errors import InputError
-from ems_fast.evaluation import classification, folders, sets, sts
+from ems_fast.errors import InputError, check_one_of
+from ems_fast.evaluation import classification, sets, sts
 from ems_fast.evaluation.classification import ClassificationEvaluation, evaluate_classification
-from ems_fast.evaluation.folders import Split
+from ems_fast.evaluation.folders import SPLITS, Split
 from ems_fast.evaluation.report import Evaluation, evaluate
 from ems_fast.evaluation.results import Results
 from ems_fast.evaluation.sets import read_eval_sets
@@ -97,15 +97,11 @@ def evaluate_folders(
         InputError: a folder is missing or holds nothing that is understood, nothing is there for
             any of the tasks, or as the functions named above.
     """
-    folders.check_split(split)
+    check_one_of("split", split, SPLITS)
     if isinstance(paths, str):
         raise InputError(f"paths: got the string {paths!r}, expected a list of folders")
-    unknown = {*tasks} - {*TASKS}
-    if unknown:
-        raise InputError(
-            f"tasks: got {', '.join(map(repr, sorted(unknown)))}, "
-            f"expected some of {', '.join(map(repr, TASKS))}"
-        )
+    for task in tasks:
+        check_one_of("tasks", task, TASKS)
     found = {path: _tasks_of(path, split) for path in dict.fromkeys(map(Path, paths))}
     asked = {
         task: [path for path, held in found.items() if task in held] if task in tasks else []

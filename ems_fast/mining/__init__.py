@@ -1,8 +1,13 @@
 """Find translations between two collections of sentences, or score given pairs."""
 
-from ems_fast.mining.pairs import pair_cosines, score_pair_vectors, score_pairs
+from ems_fast.mining.pairs import (
+    Threshold,
+    fit_threshold,
+    pair_cosines,
+    score_pair_vectors,
+    score_pairs,
+)
 from ems_fast.mining.search import Mining, mine, mine_vectors
-from ems_fast.mining.threshold import Threshold, fit_threshold
 
 __all__ = [
     "Mining",

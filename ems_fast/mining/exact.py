@@ -65,14 +65,10 @@ def nearest(
     Vectors, options and errors are those of `nearest_both`, but k may be up to m; `names` are what
     messages call the two.
     """
-    check_index(index)
+    check_one_of("index", index, INDEXES)
     check_pair(names[0], queries, names[1], items)
     check_k(k, names[1], len(items))
-    if index == "faiss":
-        from ems_fast.mining.faiss import nearest_faiss
-
-        return nearest_faiss(queries, items, k, names=names)
-    return _search(queries, items, names, k, memory_bytes, device, both=False)[0]
+    return _search(queries, items, names, k, memory_bytes, device, index, both=False)[0]
 
 
 def nearest_both(
@@ -109,25 +105,15 @@ def nearest_both(
             unknown index.
         BackendError: faiss is asked for and not installed.
     """
-    check_index(index)
+    check_one_of("index", index, INDEXES)
     names = ("source_vectors", "target_vectors")
     check_pair(names[0], source_vectors, names[1], target_vectors)
     check_k(k, "source vectors", len(source_vectors))
     check_k(k, "target vectors", len(target_vectors))
-    if index == "faiss":
-        forward = nearest(source_vectors, target_vectors, k, names=names, index=index)
-        return forward, nearest(
-            target_vectors, source_vectors, k, names=(names[1], names[0]), index=index
-        )
     forward, backward = _search(
-        source_vectors, target_vectors, names, k, memory_bytes, device, both=True
+        source_vectors, target_vectors, names, k, memory_bytes, device, index, both=True
     )
     return forward, backward
-
-
-def check_index(index: str) -> None:
-    """Raise `InputError` unless `index` is one of `INDEXES`."""
-    check_one_of("index", index, INDEXES)
 
 
 def check_k(k: int, name: str, count: int | None = None) -> None:
@@ -217,10 +203,16 @@ def _search(
     k: int,
     memory_bytes: int,
     device: torch.device | str,
+    index: Index,
     *,
     both: bool,
 ) -> list[Neighbors]:
     """The neighbours of the source vectors and, if asked for both, those of the target vectors."""
+    if index == "faiss":
+        from ems_fast.mining.faiss import nearest_faiss
+
+        ways = [(source, target, names), (target, source, names[::-1])][: 1 + both]
+        return [nearest_faiss(a, b, k, names=called) for a, b, called in ways]
     n, m = len(source), len(target)
     side = block_side(source.shape[1], k, memory_bytes)
     best = [_Best(count, k, device) for count in ((n, m) if both else (n,))]

@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ems_fast.errors import check_one_of
-
 Margin = Literal["ratio", "distance", "absolute"]
 MARGINS: tuple[str, ...] = get_args(Margin)
 # Ratios are taken against at least this, so that a neighbourhood of cosine 0 or below, as around
@@ -19,11 +17,6 @@ MIN_NEIGHBORHOOD = 1e-6
 Array = TypeVar("Array", npt.NDArray[np.float32], Tensor)
 
 
-def check_margin(margin: str) -> None:
-    """Raise `InputError` unless `margin` is one of `MARGINS`."""
-    check_one_of("margin", margin, MARGINS)
-
-
 def margin_scores(cosine: Array, source_means: Array, target_means: Array, margin: Margin) -> Array:
     """Score pairs by their cosine a and b, the mean of their neighbourhoods' mean cosines.
 
@@ -31,7 +24,6 @@ def margin_scores(cosine: Array, source_means: Array, target_means: Array, margi
     ``b = (source_means + target_means) / 2``: the mean cosines of the source vectors to their k
     nearest targets, and of the target vectors to their k nearest sources. Shapes broadcast.
     """
-    check_margin(margin)
     if margin == "absolute":
         return cosine
     neighborhood: Any = (source_means + target_means) / 2  # NumPy and torch share what follows

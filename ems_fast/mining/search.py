@@ -15,15 +15,15 @@ from ems_fast.encoding.protocol import Encodes, check_sentences, encode_sentence
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.atomic import replacing
 from ems_fast.mining.exact import (
+    INDEXES,
     MEMORY_BYTES,
     Index,
     Neighbors,
     Vectors,
-    check_index,
     check_k,
     nearest_both,
 )
-from ems_fast.mining.margin import Margin, check_margin, margin_scores
+from ems_fast.mining.margin import MARGINS, Margin, margin_scores
 
 Strategy = Literal["max", "mutual", "forward", "backward"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
@@ -63,12 +63,8 @@ class Mining:
                 "mining: holds no sentences since it was made from vectors; "
                 "use its indices, or mine() with sentences"
             )
-        return (
-            (source[i], target[j], float(score))
-            for i, j, score in zip(
-                self.source_indices, self.target_indices, self.scores, strict=True
-            )
-        )
+        found = zip(self.source_indices, self.target_indices, self.scores.tolist(), strict=True)
+        return ((source[i], target[j], score) for i, j, score in found)
 
     def to_tsv(self, path: str | Path) -> None:
         """Write the pairs, best first, as `write_pairs` does.
@@ -87,15 +83,14 @@ def write_pairs(path: str | Path, pairs: Iterable[tuple[str, str, float]]) -> No
     Raises:
         InputError: the file cannot be written.
     """
+    blanks = str.maketrans("\t\n\r", "   ")
     with (
         replacing(Path(path)) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        for *sentences, score in pairs:
-            source, target = (
-                sentence.translate({9: " ", 10: " ", 13: " "}) for sentence in sentences
-            )
-            file.write(f"{source}\t{target}\t{score:.6f}\n")
+        for source, target, score in pairs:
+            sides = f"{source.translate(blanks)}\t{target.translate(blanks)}"
+            file.write(f"{sides}\t{score:.6f}\n")
 
 
 def mine(
@@ -138,7 +133,7 @@ def mine(
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
         BackendError: faiss is asked for and not installed.
     """
-    check_index(index)
+    check_one_of("index", index, INDEXES)
     _check_options(margin, strategy, threshold)
     check_sentences("source_sentences", source_sentences)
     check_sentences("target_sentences", target_sentences)
@@ -284,7 +279,7 @@ def _take_greedily(source: IntArray, target: IntArray, n: int, m: int) -> IntArr
 
 
 def _check_options(margin: str, strategy: str, threshold: float | None) -> None:
-    check_margin(margin)
+    check_one_of("margin", margin, MARGINS)
     check_one_of("strategy", strategy, STRATEGIES)
     finite = threshold is None or np.isfinite(threshold)
     check(bool(finite), "threshold", threshold, "a finite number or None")

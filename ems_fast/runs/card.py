@@ -6,14 +6,10 @@ In the form that model hubs read: YAML front matter, then Markdown.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ems_fast.corpus import BinaryCorpus
-from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import write_text
 from ems_fast.model.config import ModelConfig
 from ems_fast.runs.folder import RunFolder
 from ems_fast.text.markdown import plain_markdown
@@ -34,7 +30,7 @@ def write_model_card(run: RunFolder, *, licence: str = UNKNOWN_LICENCE) -> None:
     """Write the card of a run into its folder, from what the folder holds.
 
     Args:
-        run: with ``config.toml``; ``metrics.jsonl`` and the corpus are used if they are there.
+        run: with ``config.toml``; ``metrics.jsonl`` is used if it is there.
         licence: of the model, such as ``cc-by-4.0``.
 
     Raises:
@@ -45,8 +41,7 @@ def write_model_card(run: RunFolder, *, licence: str = UNKNOWN_LICENCE) -> None:
 
 def write_card(folder: Path, text: str) -> None:
     """Put a card into a folder."""
-    with replacing(folder / CARD) as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / CARD, text)
 
 
 def model_card(
@@ -61,9 +56,7 @@ def model_card(
     """The text of a card.
 
     Args:
-        config: of the model.
         run: where it was trained, if that is known.
-        licence: of the model.
         library: what loads it.
         use: Markdown that shows how; ``{width}`` stands for the width of a vector.
         notes: further limits, one a line.
@@ -125,18 +118,8 @@ def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
 def _data(run: RunFolder) -> list[str]:
     data = run.read_config().get("data", {})
     total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
-    counts = data.get("language_pairs") or _corpus_counts(run, data)
-    rows = [(name, f"{count:,}") for name, count in counts.items()]
+    rows = [(name, f"{count:,}") for name, count in data.get("language_pairs", {}).items()]
     return [total, _table(("languages", "pairs"), *rows)] if rows else [total]
-
-
-def _corpus_counts(run: RunFolder, data: Mapping[str, Any]) -> dict[str, int]:
-    """Training pairs by language pair; empty where the corpus is gone or another one is there."""
-    with suppress(InputError, KeyError):
-        corpus = BinaryCorpus.open(run.path / data["corpus"])
-        if corpus.num_pairs == data.get("pairs"):
-            return {shard.name: shard.num_pairs for shard in corpus.shards}
-    return {}
 
 
 def _evaluation(run: RunFolder) -> list[str]:

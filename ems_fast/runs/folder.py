@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing, temporary_files
+from ems_fast.files.atomic import replacing, temporary_files, write_text
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.quantisation import dequantise
 from ems_fast.text.tokenizer import Tokenizer
@@ -95,8 +95,7 @@ class RunFolder:
             name: {key: value for key, value in section.items() if value is not None}
             for name, section in sections.items()
         }
-        with replacing(self.config) as path:
-            path.write_text(tomli_w.dumps({"format": FORMAT, **document}), encoding="utf-8")
+        write_text(self.config, tomli_w.dumps({"format": FORMAT, **document}))
 
     def read_config(self) -> dict[str, Any]:
         """The sections of ``config.toml``.
@@ -216,14 +215,9 @@ class RunFolder:
         return lines
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of ``metrics.jsonl`` that a resumed run will write again.
-
-        Args:
-            step: of the checkpoint it resumes.
-        """
+        """Drop the lines of ``metrics.jsonl`` that a run resumed at `step` will write again."""
         kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
-        with replacing(self.metrics) as path:
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def model_section(config: ModelConfig) -> dict[str, Any]:

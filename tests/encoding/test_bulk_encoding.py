@@ -327,6 +327,7 @@ def test_torchrun(run, encoder, sentences, text, tmp_path):
         ({"workers": 0}, "workers: got 0"),
         ({"workers": 1, "devices": ["cpu", "cpu"]}, "workers: got 1, expected at least one a devi"),
         ({"devices": ["nonsense"]}, "device: got 'nonsense'"),
+        ({"devices": ["cuda:99"]}, "device: got 'cuda:99', expected 'cpu' or one of the"),
         ({"shard": (2, 2)}, r"shard: got \(2, 2\)"),
         ({"batch_tokens": 0}, "batch_tokens: got 0"),
         ({"on_overlong": "drop"}, "on_overlong: got 'drop'"),

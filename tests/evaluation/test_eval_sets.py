@@ -167,7 +167,7 @@ def test_bad_files(tmp_path):
     cases = {
         "length": (
             {"x__de": "1\n2\n", "x__en": "1\n"},
-            r"x\.de and .*x\.en: have 2 and 1 lines",
+            r"x\.de and .*x\.en: have 2 and 1 sentences",
         ),
         "partner": (
             {"t__deu_to_eng__deu": "1\n"},
@@ -194,7 +194,9 @@ def test_bad_files(tmp_path):
         read_eval_sets(tmp_path / "missing")
     folder = write(tmp_path / "latin", x__en="1\n2\n")
     (folder / "x.de").write_bytes("eins\nfünf\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"x\.de:2: is not UTF-8 \(byte 0xfc\)"):
+    with pytest.raises(
+        InputError, match=r"x\.de, line 2: is not UTF-8 \(byte 0xfc at position 2\)"
+    ):
         read_eval_sets(folder)
 
 

@@ -70,7 +70,7 @@ def test_what_is_not_understood(folder: Path) -> None:
         evaluate_folders(NgramEncoder(), [folder / "missing"])
     with pytest.raises(InputError, match="flat holds sets for retrieval, but sts is asked for"):
         evaluate_folders(NgramEncoder(), [folder / "flat"], tasks=["sts"])
-    with pytest.raises(InputError, match="tasks: got 'speed', expected some of 'retrieval'"):
+    with pytest.raises(InputError, match="tasks: got 'speed', expected one of 'retrieval'"):
         evaluate_folders(NgramEncoder(), [folder], tasks=["speed"])
     with pytest.raises(InputError, match="tasks: no folder holds sets for nothing"):
         evaluate_folders(NgramEncoder(), [])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ems_fast.encoding.released.checkpoint import state_from_released
+from ems_fast.encoding.released.load import state_from_released
 from ems_fast.model import EMSModel
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.packing import pack

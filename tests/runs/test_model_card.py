@@ -53,17 +53,7 @@ def test_the_scores_are_those_of_the_saved_weights(copy: RunFolder) -> None:
     assert "| other | 25.0 |" in card
 
 
-def test_older_runs_are_counted_from_their_corpus(copy: RunFolder) -> None:
-    document = copy.read_config()
-    counts = document["data"].pop("language_pairs")
-    document.pop("format")
-    copy.write_config(document)
-    write_model_card(copy)
-    card = (copy.path / "README.md").read_text()
-    assert all(f"| {name} | {count:,} |" in card for name, count in counts.items())
-
-
-def test_without_corpus_and_scores(copy: RunFolder) -> None:
+def test_without_counts_and_scores(copy: RunFolder) -> None:
     document = copy.read_config()
     document.pop("format")
     document["data"] = {"pairs": 1234}

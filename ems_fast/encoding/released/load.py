@@ -1,7 +1,8 @@
-"""Load the authors' released checkpoint."""
+"""Load the authors' released checkpoint: its names and ours, and sizes from its shapes."""
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,6 @@ from torch import Tensor
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Preprocessing, SentenceEncoder
 from ems_fast.encoding.load import module_of
-from ems_fast.encoding.released.checkpoint import state_from_released
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError, check
 from ems_fast.model.config import ModelConfig
@@ -22,6 +22,29 @@ from ems_fast.text.tokenizer import Tokenizer
 
 # The released tokenizer has pad, unk and <MASK>, then a symbol <2xx> for each language.
 _FIRST_LANGUAGE = 3
+_NAME = re.compile(r"(?:module\.)?(?:model\.bert\.encoder\.layer\.(\d+)\.)?(.+)\.(weight|bias)")
+# Their name → ours, of modules within a layer and of others. Query, key and value are one here.
+_LAYER = {
+    "attention.output.dense": "attention.out",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "ffn_in",
+    "output.dense": "ffn_out",
+    "output.LayerNorm": "ffn_norm",
+}
+_OTHER = {
+    "model.bert.embedding.word_embedding.embedding": "encoder.tokens",
+    "model.bert.embedding.position_embedding.position_embeddings": "encoder.positions",
+    "model.bert.embedding.layer_norm": "encoder.norm",
+    "model.la_tag_linear.embedding": "xtr_head.languages",
+    "model.la_tag_linear.layer_norm": "xtr_head.language_norm",
+    "model.transform.dense": "xtr_head.dense",
+    "model.transform.LayerNorm": "xtr_head.norm",
+    "model.decoder.transform.dense": "xtr_head.dense",
+    "model.decoder.transform.LayerNorm": "xtr_head.norm",
+    "alignproj.0": "contrastive_head.inner",
+    "alignproj.3": "contrastive_head.outer",
+}
+_QKV = [f"attention.self_attention.{part}" for part in ("query", "key", "value")]
 
 
 def load_released(
@@ -82,6 +105,35 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: the names of its tensors are not those of a released EMS checkpoint "
             f"({error.args[0]})"
         ) from error
+
+
+def state_from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the released ``state_dict`` under this library's names.
+
+    A ``module.`` prefix and the older names of the head are known.
+
+    Raises:
+        KeyError: a name that is none of theirs.
+    """
+    renamed: dict[str, Tensor] = {}
+    attention: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        match = _NAME.fullmatch(name)
+        layer, theirs, kind = match.groups() if match else (None, "", "")
+        if layer is not None and theirs in _QKV:
+            joint = f"encoder.layers.{layer}.attention.qkv.{kind}"
+            attention.setdefault(joint, {})[theirs] = tensor
+        elif layer is not None and theirs in _LAYER:
+            renamed[f"encoder.layers.{layer}.{_LAYER[theirs]}.{kind}"] = tensor
+        elif layer is None and theirs in _OTHER:
+            renamed[f"{_OTHER[theirs]}.{kind}"] = tensor
+        elif theirs == "model.decoder.decoder":
+            renamed["output"] = tensor
+        else:
+            raise KeyError(name)
+    for joint, parts in attention.items():
+        renamed[joint] = torch.cat([parts[theirs] for theirs in _QKV])
+    return renamed
 
 
 def _numpy_scalars() -> list[Any]:

@@ -20,14 +20,7 @@ _INSTEAD = "or split the text yourself and load the checkpoint with preprocessin
 
 
 def preprocess_released(sentences: Sequence[str], language: str | None) -> list[str]:
-    """Lower-case and tokenise sentences as the released checkpoint expects them.
-
-    Args:
-        sentences: raw text.
-        language: of all of them, as an ISO 639 code.
-
-    Returns:
-        One string a sentence, tokens apart by single spaces.
+    """Lower-case sentences of one language, and put single spaces between their tokens.
 
     Raises:
         InputError: no language, or what splits it is not installed.
