@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 from ems_fast.text.markdown import plain_markdown
+from ems_fast.text.table import aligned
 
 LABELS = 2  # columns, from the left, that hold words; the others hold numbers
 
@@ -39,19 +40,8 @@ class Results(ABC, Generic[R]):
 
     def to_table(self) -> str:
         """Aligned text for a terminal, figures times 100."""
-        rows, averages = self._shown(self.rows), self._shown(self.averages())
-        lines = [self._header(), *rows, *averages]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = [
-            "  ".join(
-                cell.ljust(width) if column < LABELS else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, text))
-        below = 1 + len(rows)
-        return "\n".join([text[0], rule, *text[1:below], rule, *text[below:]])
+        blocks = [[self._header()], self._shown(self.rows), self._shown(self.averages())]
+        return aligned(blocks, labels=LABELS)
 
     def to_markdown(self) -> str:
         """A Markdown table, figures times 100 and averages in bold."""

@@ -80,18 +80,7 @@ def evaluate_folders(
     (translations: with English); None keeps all.
 
     Args:
-        encoder: what is measured.
-        paths: folders or files.
-        languages: codes.
         tasks: measure only these.
-        margin: of retrieval.
-        k: of retrieval.
-        bitext: mine, too.
-        source_language: of classification.
-        split: of classification and similarity.
-        seed: of classification.
-        repeats: of classification.
-        progress: show it.
 
     Raises:
         InputError: a folder is missing or holds nothing that is understood, nothing is there for
