@@ -4,7 +4,7 @@ The first write to a fresh buffer of the size of a vocabulary's gradient takes a
 product that fills it. So memory comes from a pool and returns to it by itself when the last tensor
 that uses it is gone, whether that is the end of a call, of backward, or `optimizer.zero_grad`.
 
-Two limits, in MiB, from the environment or from `configure`:
+Two limits, in MiB, from the environment when this is imported:
 
 - ``EMS_FAST_WORKSPACE_MB`` (512): what one loss may keep from forward for backward. What does not
   fit is computed again in backward.
@@ -45,12 +45,6 @@ class Pool:
         """Bytes held for later use."""
         with self._lock:
             return sum(block.nbytes for block in self._idle)
-
-    def limit(self, idle_bytes: int) -> None:
-        """Hold at most `idle_bytes` from now on."""
-        with self._lock:
-            self._idle_limit = idle_bytes
-            self._evict()
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An uninitialised contiguous CPU tensor; its memory returns when its last alias dies."""
@@ -98,26 +92,6 @@ _budget = _megabytes("EMS_FAST_WORKSPACE_MB", 512)
 def budget() -> int:
     """Bytes that one loss may keep from forward for backward, unless its call says otherwise."""
     return _budget
-
-
-def configure(*, workspace_mb: int | None = None, pool_mb: int | None = None) -> None:
-    """Set the limits of this process.
-
-    Args:
-        workspace_mb: MiB that one loss may keep from forward for backward.
-        pool_mb: MiB of idle memory held for the next call; 0 returns all of it at once.
-
-    Raises:
-        InputError: a negative limit.
-    """
-    global _budget
-    for name, value in (("workspace_mb", workspace_mb), ("pool_mb", pool_mb)):
-        if value is not None and value < 0:
-            raise InputError(f"{name}: got {value}, expected 0 or more MiB")
-    if workspace_mb is not None:
-        _budget = workspace_mb * MIB
-    if pool_mb is not None:
-        pool.limit(pool_mb * MIB)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
