@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -495,12 +496,14 @@ def test_the_pool_keeps_to_its_limit() -> None:
     assert pool.idle_bytes == 2 * workspace.MIB
 
 
-def test_limits_come_from_the_environment() -> None:
+def test_limits_come_from_the_environment(tmp_path: Path) -> None:
     code = "from ems_fast.ops import workspace; print(workspace.budget())"
-    run = functools.partial(subprocess.run, [sys.executable, "-c", code], capture_output=True)
-    good = run(env={**os.environ, "EMS_FAST_WORKSPACE_MB": "7"}, text=True)
+    run = functools.partial(  # elsewhere than in the source tree
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    good = run(env={**os.environ, "EMS_FAST_WORKSPACE_MB": "7"})
     assert int(good.stdout) == 7 * workspace.MIB
-    bad = run(env={**os.environ, "EMS_FAST_POOL_MB": "-1"}, text=True)
+    bad = run(env={**os.environ, "EMS_FAST_POOL_MB": "-1"})
     assert "EMS_FAST_POOL_MB: got '-1'" in bad.stderr
 
 
