@@ -162,6 +162,7 @@ def _table() -> Iterator[Row]:
     """Of the token table; its rows stand still after minutes, so only the objectives get more."""
     for minutes in (SHORT, LONG):
         for name, label, options in (
+            ("d512", "width 512", {"width": 512}),
             ("both", "XTR and contrastive", XTR),
             ("both-tenth", "XTR with weight 0.1 and contrastive", {**XTR, "xtr_weight": 0.1}),
             ("xtr", "XTR alone", {**XTR, "contrastive_weight": 0.0}),
@@ -174,13 +175,16 @@ def _table() -> Iterator[Row]:
         ("nolang", "XTR and contrastive, without the language embedding", {},
          {**XTR, "language_embedding": False}),
         ("head", "projection head of width 128", {}, {"projection_width": 128}),
-        ("t0.05", "temperature 0.05", {}, {"temperature": 0.05}),
-        ("t0.2", "temperature 0.2", {}, {"temperature": 0.2}),
+        ("m0", "no margin", {}, {"contrastive_margin": 0.0}),
+        ("m0-t0.1", "no margin, temperature 0.1", {},
+         {"contrastive_margin": 0.0, "temperature": 0.1}),
+        ("t0.04", "temperature 0.04", {}, {"temperature": 0.04}),
+        ("t0.1", "temperature 0.1", {}, {"temperature": 0.1}),
+        ("sorted", "batches of sentences of about one length", {}, {"sort_by_length": True}),
         ("unmasked", "duplicates not masked", {}, {"mask_duplicates": False}),
         ("b512", "batch 512", {}, {"batch_pairs": 512}),
         ("b8192", "batch 8,192", {}, {"batch_pairs": 8192}),
         ("d128", "width 128", {}, {"width": 128}),
-        ("d512", "width 512", {}, {"width": 512}),
         ("v8k", "vocabulary 8,000", {"vocab_size": 8_000}, {}),
         ("v16k", "vocabulary 16,000", {"vocab_size": 16_000}, {}),
         ("v32k", "vocabulary 32,000", {"vocab_size": 32_000}, {}),
