@@ -14,7 +14,7 @@ from ems_fast.demo.corpus import is_sentence_pair
 
 _SEPARATORS = re.compile(r"[\W_]+")
 _MARKUP = re.compile(r"\[\[|''|==|\bhttps?\b")
-_NOT_A_NAME = re.compile(r"[\d{}<>|\\=~^$@#*\[\]/%_:]|\.\w|&")
+_NOT_A_NAME = re.compile(r"[\d{}<>|\\=~^$@#*\[\]/%_:]|\.\w|&|[a-z][A-Z]")
 _MAX_NAME = 40
 
 

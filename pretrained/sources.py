@@ -295,7 +295,6 @@ SOURCES = (
         ),
     ),
     Source("django", "BSD-3-Clause", "pypi", ("django", "wagtail"), _gettext),
-    Source("horizon", "Apache-2.0", "pypi", ("horizon",), _gettext),
     Source(
         "visualeditor", "MIT", "debian", ("mediawiki",),
         _json(r"/extensions-core/(?:VisualEditor|Cite)/.*i18n/(?:.*/)?(?P<locale>[a-z-]+)\.json$"),
