@@ -297,7 +297,7 @@ SOURCES = (
     Source("django", "BSD-3-Clause", "pypi", ("django", "wagtail"), _gettext),
     Source(
         "visualeditor", "MIT", "debian", ("mediawiki",),
-        _json(r"/extensions-core/(?:VisualEditor|Cite)/.*i18n/(?:.*/)?(?P<locale>[a-z-]+)\.json$"),
+        _json(r"/extensions-core/VisualEditor/.*i18n/(?:.*/)?(?P<locale>[a-z-]+)\.json$"),
     ),
     Source(
         "id-editor", "ISC", "npm", ("@hotosm/id",),
