@@ -65,9 +65,12 @@ def _fetch_one(registry: str, package: str, folder: Path, pins: Pins) -> Downloa
 
 
 def _there(registry: str, package: str, version: str, folder: Path) -> Path | None:
+    """The package in the cache; of Debian's another version will do, as of its mirrors."""
     paths = list(_candidates(registry, package, folder))
     pinned = [path for path in paths if version and _version(registry, path) == version]
-    return (pinned or paths or [None])[-1]
+    if not pinned and (registry.startswith("debian") or not version):
+        pinned = paths
+    return pinned[-1] if pinned else None
 
 
 def _candidates(registry: str, package: str, folder: Path) -> Iterator[Path]:

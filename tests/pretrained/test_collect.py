@@ -273,3 +273,24 @@ def test_what_is_in_the_cache_is_not_fetched_again(tmp_path: Path) -> None:
     assert (download.path, download.version) == (path, "3.1.0")
     with pytest.raises(RuntimeError, match="digest"):
         fetching.fetch(source, tmp_path, {("npm", "scratch-l10n"): ("3.1.0", "0" * 64)})
+
+
+def test_another_version_is_fetched_when_that_one_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = next(source for source in sources.SOURCES if source.name == "scratch")
+    folder = tmp_path / "packages" / "scratch"
+    folder.mkdir(parents=True)
+    tgz(folder / "scratch-l10n-3.1.0.tgz", {"package/x": "1"})
+
+    def run(command: list[str], folder: Path) -> str:
+        assert command[:2] == ["npm", "pack"]
+        assert command[-1] == "scratch-l10n@3.2.0"
+        tgz(folder / "scratch-l10n-3.2.0.tgz", {"package/x": "2"})
+        return ""
+
+    monkeypatch.setattr(fetching, "_run", run)
+    with pytest.raises(RuntimeError, match="digest"):
+        fetching.fetch(source, tmp_path, {("npm", "scratch-l10n"): ("3.2.0", "0" * 64)})
+    (download,) = fetching.fetch(source, tmp_path, {("npm", "scratch-l10n"): ("3.2.0", "")})
+    assert download.version == "3.2.0"
