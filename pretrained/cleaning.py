@@ -6,6 +6,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from languages import in_script
@@ -16,6 +17,8 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _MARKUP = re.compile(r"\[\[|''|==|\bhttps?\b")
 _NOT_A_NAME = re.compile(r"[\d{}<>|\\=~^$@#*\[\]/%_:]|\.\w|&|[a-z][A-Z]")
 _MAX_NAME = 40
+# What else lies beside the sets: licences, labels, a read-me.
+_EVALUATION_FILE = re.compile(r"tatoeba\..+-eng\.[a-z]+|.+\.(?:dev|devtest|tsv|csv)")
 
 
 def letters_key(text: str) -> str:
@@ -67,6 +70,8 @@ class Evaluation:
             self.sizes[name] = len(keys)
             for key in keys:
                 self._sets_of[key] = self._sets_of.get(key, 0) | 1 << bit
+        known = "\n".join(f"{bits} {key}" for key, bits in sorted(self._sets_of.items()))
+        self.digest = sha256(known.encode()).hexdigest()
 
     def sets_with(self, *texts: str) -> list[str]:
         """Names of the sets that have one of the texts."""
@@ -79,7 +84,7 @@ class Evaluation:
 def _texts(folder: Path) -> Iterator[str]:
     """Every sentence of one evaluation set, whatever its split."""
     for path in sorted(folder.rglob("*")):
-        if path.name in ("LICENSE", "labels.txt") or not path.is_file():
+        if not _EVALUATION_FILE.fullmatch(path.name):
             continue
         with path.open(encoding="utf-8", newline="") as file:
             if path.suffix == ".csv":

@@ -69,7 +69,11 @@ def main(arguments: list[str] | None = None) -> None:
         extract(source, downloads[source.name], options.work / "pairs" / source.name)
     evaluation = Evaluation(options.corpora / "eval")
     inputs = _digest_of(
-        [str(RECIPE), *(d.digest for several in downloads.values() for d in several)]
+        [
+            str(RECIPE),
+            evaluation.digest,
+            *(d.digest for several in downloads.values() for d in several),
+        ]
     )
     languages = {
         language: write_language(language, options.corpora, options.work, options.output, inputs,
