@@ -10,7 +10,7 @@ NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -name '*.py')
 
-.PHONY: demo test test-slow gpu-check bench study lint wheel train-tatoeba clean
+.PHONY: demo test test-slow gpu-check bench study pretrained lint wheel train-tatoeba clean
 
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
@@ -49,6 +49,11 @@ lint: $(VENV)/tools
 wheel: $(VENV)/torch
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist .
+
+# The model in the wheel, from packages and corpora (pretrained/README.md): two hours, can be resumed.
+pretrained: $(VENV)/installed
+	$(BIN)/python pretrained/collect.py --corpora $(SHARED)/corpora
+	$(BIN)/python pretrained/train.py --text build/pretrained/text --corpora $(SHARED)/corpora
 
 # Three minutes of training on Tatoeba sentences in 19 languages; scored on the Tatoeba test.
 train-tatoeba: $(VENV)/installed
