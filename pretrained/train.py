@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ OPTIONS: dict[str, Any] = {
 # Below it a language is not called supported.
 LEAST_FLORES = 0.30
 LICENCE = "other"
+# Of the corpora's tags; collect.py knows those of packages.
+LICENCES = {
+    "tat": "CC-BY-2.0-FR", "tatp": "CC-BY-2.0-FR", "tico": "CC0-1.0", "tldr": "CC-BY-4.0",
+    "bib": "mostly public domain; pt CC-BY, hi CC-BY-SA-4.0, pl and ro free to copy",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -135,7 +140,12 @@ def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]])
         "SIB-200 or STS-B. Pairs with English by source:", "",
         "| source | licence | pairs |", "|---|---|---|",
     ]  # fmt: skip
-    lines += [f"| {k} | {v['licence']} | {v['pairs']:,} |" for k, v in sources["sources"].items()]
+    by_source: Counter[str] = Counter()
+    for kept in sources["languages"].values():
+        for source, count in kept["sources"].items():
+            by_source[source.removesuffix(".short")] += count
+    licences = {name: source["licence"] for name, source in sources["sources"].items()} | LICENCES
+    lines += [f"| {k} | {licences[k]} | {count:,} |" for k, count in by_source.most_common()]
     beside = sources["beside english"].get("pairs", 0)
     lines += [
         f"| Tatoeba, pairs without English | CC-BY-2.0-FR | {beside:,} |",
