@@ -564,7 +564,8 @@ def test_saved_tensors_may_be_moved(temperature: float) -> None:
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-def test_large_batch_never_holds_the_matrix() -> None:
+def test_beyond_a_limit_a_batch_never_holds_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrastive_fused, "KEPT_BYTES", 4 << 20)
     B = 3000
     a, b = vectors(B, 8, torch.float32).requires_grad_(), vectors(B, 8, torch.float32, seed=1)
 
@@ -574,5 +575,5 @@ def test_large_batch_never_holds_the_matrix() -> None:
             contrastive_loss(a, b, impl=impl).backward()
         return max(event.cpu_memory_usage for event in profile.events())
 
-    assert largest_allocation("fused") <= contrastive_fused.KEPT_BYTES
+    assert largest_allocation("fused") <= contrastive_fused.TILE_BYTES + (1 << 18)
     assert largest_allocation("reference") >= B * B * 4

@@ -26,8 +26,8 @@ from ems_fast.ops.operators import register
 # measured 2 % slower with 4 MB. For a GPU, a launch costs as much as a megabyte's traffic.
 TILE_BYTES = 2 << 20
 CUDA_TILE_BYTES = 64 << 20
-# Tiles that have at most this size together, 4,096 float32 pairs, are kept for the backward pass.
-KEPT_BYTES = 80 << 20
+# Tiles that have at most this size together, 8,192 float32 pairs, are kept for the backward pass.
+KEPT_BYTES = 320 << 20
 # Running maxima start at a value that no cosine falls below.
 LEAST_COSINE = -2.0
 
