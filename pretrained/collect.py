@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,7 @@ from languages import LANGUAGES
 from sources import SOURCES, Source
 
 from ems_fast.corpus.hashing import text_key
-from ems_fast.files.atomic import replacing
+from ems_fast.files.atomic import replacing, write_text
 from ems_fast.files.staging import staged_folder
 from ems_fast.files.streams import read_lines
 
@@ -99,8 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         "beside english": beside,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-    with replacing(options.output / "sources.json") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(options.output / "sources.json", text)
 
 
 def extract(source: Source, downloads: list[Download], folder: Path) -> None:
@@ -263,5 +261,4 @@ def _say(what: str) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(5)
     main()

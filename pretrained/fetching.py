@@ -46,7 +46,7 @@ def fetch(source: Source, cache: Path, pins: Pins) -> list[Download]:
     Raises:
         RuntimeError: a client failed, or an archive is not the one that is pinned.
     """
-    folder = cache / "packages" / source.name
+    folder = (cache / "packages" / source.name).absolute()  # commands run inside of it
     folder.mkdir(parents=True, exist_ok=True)
     return [_fetch_one(source.registry, package, folder, pins) for package in source.packages]
 

@@ -12,10 +12,12 @@ import shutil
 from collections import Counter, defaultdict
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ems_fast
 from ems_fast.encoding.shipped import DEFAULT
+from ems_fast.evaluation.folders import language_of
 
 VOCABULARY = 96_000
 TOKENIZER_SENTENCES = 1_000_000
@@ -79,18 +81,17 @@ def by_language(scores: dict[str, Any], name: str) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for row in scores["retrieval"]["rows"]:
         if row["name"].startswith(name):
-            code = row["source_lang"].split("-")[0]
+            code = language_of(row["source_lang"])
             found[code] = max(found[code], row["mean"])
     return found
 
 
 def averages(scores: dict[str, Any]) -> dict[str, float]:
     """The means over languages of every kind of evaluation."""
-    tasks = {"classification": "accuracy", "sts": "spearman"}
     found = {row["name"]: row["mean"] for row in scores["retrieval"]["averages"]}
-    for task, figure in tasks.items():
-        found |= {row["name"]: row[figure] for row in scores[task]["averages"]}
-    return found
+    for row in scores["classification"]["averages"]:
+        found[row["name"]] = fmean(row["accuracies"])
+    return found | {row["name"]: row["spearman"] for row in scores["sts"]["averages"]}
 
 
 def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]]) -> str:

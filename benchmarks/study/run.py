@@ -47,10 +47,10 @@ def run_row(row: Row, places: Places) -> None:
     """Prepare, train, score, and write the JSON last of all."""
     run = places.work / "runs" / row.name
     shutil.rmtree(run, ignore_errors=True)  # of an earlier call that was interrupted
+    load = os.getloadavg()[0]
     corpus = corpus_of(row.text, places)
     news = news_sets(row.text, places)
     train = system(row.system)
-    load = os.getloadavg()[0]
     forget_peak()
     trained = train(row, corpus, places)
     peak = peak_mb()

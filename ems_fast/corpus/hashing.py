@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -54,7 +55,9 @@ def flag_duplicates(path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count:
     Memory is bounded: the `count` hashes are dealt into partitions by their value, a file each
     beside `path`, so that equal ones meet in one that is small enough to be sorted in memory.
     """
-    flags = np.memmap(path, dtype=np.bool_, mode="w+", shape=(count,))
+    with path.open("wb") as file:  # a full disk shows here: in mapped memory it would be a signal
+        os.posix_fallocate(file.fileno(), 0, count)
+    flags = np.memmap(path, dtype=np.bool_, mode="r+", shape=(count,))
     duplicates = 0
     for entries in _partitions(path, hashes, count):
         ordered = entries[np.argsort(entries["hash"], kind="stable")]

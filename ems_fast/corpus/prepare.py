@@ -43,7 +43,7 @@ from ems_fast.corpus.held_out import (
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Spool
-from ems_fast.errors import InputError, check
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.staging import staged_folder
 from ems_fast.text.languages import canonical_order
 from ems_fast.text.tokenizer import Tokenizer, TokenizerType, train_tokenizer
@@ -102,8 +102,7 @@ def prepare(
     ):
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
         check(fits, argument, value, f"an integer of at least {least}")
-    known = tokenizer_type in get_args(TokenizerType)
-    check(known, "tokenizer_type", tokenizer_type, "'unigram' or 'bpe'")
+    check_one_of("tokenizer_type", tokenizer_type, get_args(TokenizerType))
     if isinstance(tokenizer, (str, Path)):
         tokenizer = Tokenizer.from_file(tokenizer)
     output = Path(output_dir)
@@ -249,6 +248,7 @@ class _Steps:
                     for block, status in selection.status():
                         self._write_block(writer, block, status, tokenizer)
                         bar.update(len(status))
+                selection.spool.remove(selection.languages)  # its room is another shard's
                 if writer.shard().num_pairs:
                     shards.append(writer.shard())
                 else:

@@ -105,5 +105,9 @@ class Spool:
                 file.seek(size, os.SEEK_CUR)
                 start += n
 
+    def remove(self, languages: tuple[str, str]) -> None:
+        """Free the room of a language pair."""
+        self._path(languages).unlink()
+
     def _path(self, languages: tuple[str, str]) -> Path:
         return self._folder / f"{'-'.join(languages)}.pairs"

@@ -29,4 +29,6 @@ def folder_of(model: str | Path | None) -> Path:
     if Path(name).name != name:
         return Path(name)  # a path, whoever reads it says what is missing
     there = ", ".join(map(repr, shipped_models())) or "none in this build"
-    raise InputError(f"model: {name!r} is neither a folder nor a model that is shipped ({there})")
+    raise InputError(
+        f"{name!r} is neither the folder of a model nor the name of a shipped one ({there})"
+    )

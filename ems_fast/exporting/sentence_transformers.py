@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
@@ -43,7 +43,8 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    # In bytes: safetensors makes files that only their owner may read.
+    (folder / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
 
 
 def _static(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:

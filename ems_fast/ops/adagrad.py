@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.ops.native import Kernels, runs_on_cuda
+from ems_fast.ops.native import Kernels, import_error, runs_on_cuda
 
 
 def adagrad_rows(
@@ -35,7 +35,8 @@ def adagrad_rows(
         ValueError: a row outside of the table.
     """
     on_cpu = table.device.type == "cpu" and not runs_on_cuda(table.device)
-    if not (on_cpu and table.dtype == torch.float32 and table.is_contiguous()):
+    there = on_cpu and import_error() is None
+    if not (there and table.dtype == torch.float32 and table.is_contiguous()):
         adagrad_rows_reference(
             table, sums, rows, gradient, lr=lr, eps=eps, weight_decay=weight_decay
         )

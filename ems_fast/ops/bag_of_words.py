@@ -8,8 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ems_fast.errors import InputError
-from ems_fast.ops.impl import check_choice
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.ops.native import import_error, kernels
 
 Weighting = Literal["count", "distinct", "released"]
@@ -126,7 +125,7 @@ class BagOfWords:
         weighting: Weighting,
         vocab_size: int | None,
     ) -> BagOfWords:
-        check_choice("weighting", weighting, WEIGHTINGS)
+        check_one_of("weighting", weighting, WEIGHTINGS)
         if vocab_size is not None and vocab_size < 1:
             raise InputError(f"vocab_size: got {vocab_size}, expected at least 1")
         ids, B = ids.contiguous(), lengths.numel()

@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError, InputError
+from ems_fast.errors import BackendError
 from ems_fast.ops.native import cuda_import_error, cuda_kernels, cuda_problem
 
 Impl = Literal["fused", "reference", "compiled"]
-IMPLS: tuple[str, ...] = get_args(Impl)
+IMPLS = get_args(Impl)
 
 # Device types that impl="fused" has kernels for in this build.
 FUSED_DEVICES = frozenset({"cpu"} if cuda_import_error() else {"cpu", "cuda"})
@@ -34,12 +34,6 @@ def check_fused_device(device: torch.device) -> None:
         f"impl='fused' has kernels for {' and '.join(sorted(FUSED_DEVICES))} tensors, got "
         f"{device.type}: move the tensors, or pass impl='reference' or impl='compiled'"
     )
-
-
-def check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
-    """Raise `InputError` unless `given` is one of `choices`."""
-    if given not in choices:
-        raise InputError(f"{name}: got {given!r}, expected one of {', '.join(map(repr, choices))}")
 
 
 @functools.cache
@@ -72,7 +66,7 @@ def run_compiled(
 
 
 Reduction = Literal["mean", "sum", "none"]
-REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+REDUCTIONS = get_args(Reduction)
 
 
 def reduce_rows(loss: Tensor, reduction: Reduction) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ems_fast.errors import InputError
@@ -163,8 +163,9 @@ class RunFolder:
 
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Replace ``model.safetensors``."""
-        with replacing(self.weights) as path:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path)
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.items()}
+        with replacing(self.weights) as path:  # safetensors' own writing would drop the lock
+            path.write_bytes(save(tensors))
 
     def read_weights(self) -> dict[str, Tensor]:
         """The tensors of ``model.safetensors``."""

@@ -161,10 +161,7 @@ def test_every_error_is_public() -> None:
         (["mine", "EMPTY", "EMPTY", "out.tsv", "--model", "RUN"], "got no sentences"),
         (["mine", "LATIN1", "TEXT", "out.tsv", "--model", "RUN"], "line 2: is not UTF-8"),
         (["score", "TEXT", "nowhere.gz", "out.tsv", "--model", "RUN"], "nowhere.gz: cannot be"),
-        (
-            ["encode", "EMPTY", "out.npy", "--model", "nowhere"],
-            "is neither a folder nor a model that is shipped",
-        ),
+        (["encode", "EMPTY", "out.npy", "--model", "nowhere"], "is neither the folder of a model"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(

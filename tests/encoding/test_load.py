@@ -50,7 +50,7 @@ def test_a_folder_of_that_name_comes_first(
 
 @pytest.mark.usefixtures("installed")
 def test_an_unknown_name_lists_those_that_are_there() -> None:
-    with pytest.raises(InputError, match=r"'labse' is neither a folder nor .*'multilingual'"):
+    with pytest.raises(InputError, match=r"'labse' is neither the folder .*'multilingual'"):
         ems_fast.load("labse")
     with pytest.raises(InputError, match="holds no model"):
         ems_fast.load("nowhere/run")

@@ -46,7 +46,8 @@ def _kept_shape(B: int, M: int, rows: int, columns: int, itemsize: int) -> tuple
     """Tiles that are kept, and the size of each in memory; no tiles if they are made again."""
     tiles = -(-B // max(rows, 1)) * -(-M // max(columns, 1))
     shape = (tiles, rows, _stride(columns))
-    return shape if math.prod(shape) * itemsize <= KEPT_BYTES else (0, *shape[1:])
+    limit = min(KEPT_BYTES, workspace.budget())
+    return shape if math.prod(shape) * itemsize <= limit else (0, *shape[1:])
 
 
 def _even_part(length: int, most: int) -> int:

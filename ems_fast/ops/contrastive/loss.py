@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ems_fast.errors import InputError, check
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.ops.contrastive.fused import contrastive_loss_fused
 from ems_fast.ops.contrastive.reference import contrastive_loss_reference
 from ems_fast.ops.impl import (
@@ -16,7 +16,6 @@ from ems_fast.ops.impl import (
     REDUCTIONS,
     Impl,
     Reduction,
-    check_choice,
     check_fused_device,
     reduce_rows,
     run_compiled,
@@ -69,8 +68,8 @@ def contrastive_loss(
         InputError: shapes, dtypes or values that do not fit.
         BackendError: `impl` names a backend that is missing.
     """
-    check_choice("impl", impl, IMPLS)
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_one_of("impl", impl, IMPLS)
+    check_one_of("reduction", reduction, REDUCTIONS)
     _check_vectors(a, b)
     _check_temperature(temperature)
     check(0 <= margin < 1, "margin", margin, "0 or more and less than 1")

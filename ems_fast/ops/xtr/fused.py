@@ -164,7 +164,7 @@ def _weight_gradient(
                 block.zero_()
             else:
                 if end <= R:
-                    e, shift = kept[begin:end], shifts[i]
+                    e, shift = kept[begin:end].contiguous(), shifts[i]
                 else:
                     e, shift = scratch[: end - begin], logsumexp
                     native.probabilities(e, native.weight_chunk(begin, end), shift)

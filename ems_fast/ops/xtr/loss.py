@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ems_fast.errors import InputError
+from ems_fast.errors import InputError, check_one_of
 from ems_fast.ops import workspace
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.impl import (
@@ -13,7 +13,6 @@ from ems_fast.ops.impl import (
     REDUCTIONS,
     Impl,
     Reduction,
-    check_choice,
     reduce_rows,
     run_compiled,
 )
@@ -64,8 +63,8 @@ def xtr_loss(
             weights of targets that are negative or not finite.
         BackendError: `impl` names a backend that is missing.
     """
-    check_choice("impl", impl, IMPLS)
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_one_of("impl", impl, IMPLS)
+    check_one_of("reduction", reduction, REDUCTIONS)
     _check_tensors(hidden, weight, targets)
     if workspace_mb is not None and workspace_mb < 0:
         raise InputError(f"workspace_mb: got {workspace_mb}, expected 0 or more MiB")

@@ -40,8 +40,11 @@ def batch_stream(
         batch = builder.build(rows.share(ranks.rank, ranks.world))
         return batch.pin_memory() if ranks.device.type == "cuda" else batch, reached
 
-    with ThreadPoolExecutor(1, "ems-fast batches") as thread:
+    thread = ThreadPoolExecutor(1, "ems-fast batches")
+    try:
         ahead = deque(thread.submit(make) for _ in range(2))
         while True:
             ahead.append(thread.submit(make))
             yield ahead.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
