@@ -27,3 +27,9 @@ def test_it_shows_neighbours(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     queries = rows[0].count("\t")
     assert len(text) == 2 + 3 * queries
     assert f"of the {queries * (len(rows) - 1)} translations" in text[-1]
+
+
+def test_the_shipped_model_finds_them() -> None:
+    assert shipped.shipped_models() == ["multilingual"]
+    counted = first_look().splitlines()[-1].split()
+    assert int(counted[0]) >= 0.95 * int(counted[3])
