@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,7 +51,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class FileReader:
+class FileReader(ABC):
     """What readers of one file have in common."""
 
     path: str | Path
@@ -70,8 +71,9 @@ class FileReader:
         check_file(Path(self.path))
         self._check_beginning()
 
+    @abstractmethod
     def _check_beginning(self) -> None:
-        raise NotImplementedError
+        """The rest of `check`, for a file that is there."""
 
     @cached_property
     def _given(self) -> tuple[str, str] | None:
