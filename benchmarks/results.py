@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import ems_fast
+from ems_fast.cli.doctor import processor
 
 FORMAT = 1
 
@@ -24,7 +25,7 @@ def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
@@ -77,13 +78,3 @@ def _git(folder: Path, *arguments: str) -> str:
         ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

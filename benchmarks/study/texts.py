@@ -9,6 +9,7 @@ from typing import Any
 
 from ems_fast.corpus import BinaryCorpus, RawPair, Shard, Tsv, prepare, sentence_hash
 from ems_fast.corpus.cleaning import tidy
+from ems_fast.files.atomic import replacing
 from study.config import Places, Text
 
 NEWS_PAIRS = 500
@@ -96,7 +97,5 @@ def _raw_pairs(text: Text, places: Places, language: str) -> Iterator[RawPair]:
 
 def _write(file: Path, pairs: Iterator[tuple[str, str]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.partial")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as output:
+    with replacing(file) as path, path.open("w", encoding="utf-8", newline="\n") as output:
         output.writelines(f"{first}\t{second}\n" for first, second in pairs)
-    unfinished.replace(file)

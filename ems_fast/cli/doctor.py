@@ -51,7 +51,7 @@ def report() -> str:
     lines = [
         f"ems-fast {version('ems-fast')}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, {platform.system()} {platform.machine()}",
-        f"processor: {_processor()}, {torch.get_num_threads()} threads, bfloat16 "
+        f"processor: {processor()}, {torch.get_num_threads()} threads, bfloat16 "
         + ("fast" if native.has_fast_bfloat16() else "not accelerated"),
         "",
         "backends",
@@ -89,7 +89,8 @@ def _state(package: str) -> str:
         return f"{package} missing"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
