@@ -240,12 +240,9 @@ contrastive_forward = register("contrastive", _forward, _fake_forward, _backward
 
 def _rounds(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether autocast asks for products in bfloat16, and they are there."""
-    asked = torch.is_autocast_enabled(device.type)
-    return (
-        asked
-        and torch.get_autocast_dtype(device.type) == torch.bfloat16
-        and can_round(dtype, device)
-    )
+    if not (torch.is_autocast_enabled(device.type) and can_round(dtype, device)):
+        return False
+    return torch.get_autocast_dtype(device.type) == torch.bfloat16
 
 
 def contrastive_loss_fused(
