@@ -18,7 +18,7 @@ def recommended_options(model: ModelConfig) -> dict[str, Any]:
             "sort_by_length": False,
             "xtr_weight": 1.0 if model.reconstruction else 0.0,
             "contrastive_weight": 1.0,
-            "temperature": 0.06,
+            "temperature": 0.05,
             "contrastive_margin": 0.3,
             "optimizer": "rowwise-adagrad",
             "learning_rate": 0.1,
