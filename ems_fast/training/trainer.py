@@ -105,14 +105,13 @@ class Trainer:
         model, options, ranks = self.model, self.options, self.ranks
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
-        model.encoder.sparse_gradient = (
-            options.optimizer.optimizer == "rowwise-adagrad" and ranks.world == 1
-        )
+        model.encoder.sparse_gradient = options.optimizer.steps_touched_rows and ranks.world == 1
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.guard = NonfiniteGuard(
             self.folder, self.corpus, options.nonfinite, ranks, self.console.say
         )
         self.progress = Progress(skipped=self.guard.skipped)
+        self._rate_factor = 0.0
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
@@ -229,14 +228,14 @@ class Trainer:
         # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
         seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
         torch.manual_seed(seed & (2**63 - 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(
-                self.progress.step,
-                done,
-                schedule=config.schedule,
-                warmup_steps=config.warmup_steps,
-                warmup_fraction=config.warmup_fraction,
-            )
+        self._rate_factor = learning_rate_factor(
+            self.progress.step,
+            done,
+            schedule=config.schedule,
+            warmup_steps=config.warmup_steps,
+            warmup_fraction=config.warmup_fraction,
+        )
+        self.optimizer.schedule(self._rate_factor)
         with torch.autocast(
             self.ranks.device.type,
             dtype=self.autocast_dtype or torch.bfloat16,
@@ -246,10 +245,8 @@ class Trainer:
         losses.total.backward()
         norm = clip_gradients(self.model.parameters(), config.max_gradient_norm or math.inf)
         bad = self.guard.flag(losses.total, norm)
-        # Fused optimisers leave weights and moments alone where this is 1.
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(bad)
+        self.optimizer.zero_grad()
         return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm, bad])
 
     def _log(self, meter: Meter, done: float) -> None:
@@ -269,7 +266,7 @@ class Trainer:
             "xtr": xtr,
             "contrastive": contrastive,
             "gradient_norm": norm,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.options.optimizer.learning_rate * self._rate_factor,
             "pairs_per_second": meter.pairs / elapsed,
             "tokens_per_second": meter.tokens / elapsed,
             "waiting_for_data": meter.waited / elapsed,
