@@ -118,9 +118,9 @@ class Trainer:
             self.objective = DistributedDataParallel(
                 objective,
                 device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-                # A head whose loss has no weight gets no gradient.
+                # A head whose loss has no weight, or no turn in a step, gets no gradient.
                 find_unused_parameters=not (
-                    options.objective.xtr_weight and options.objective.contrastive_weight
+                    options.objective.reconstructs_all and options.objective.contrastive_weight
                 ),
             )
 
@@ -157,10 +157,10 @@ class Trainer:
         progress, reporting = self.progress, self.options.reporting
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
-        done = self._done(0.0)
+        done, begun_at = self._done(0.0), progress.step
         batches = batch_stream(
             self.corpus, self.options.batches, self.ranks, progress.sampler,
-            with_targets=self.options.objective.xtr_weight > 0,
+            targets=lambda number: self.options.objective.reconstructed(begun_at + number),
         )  # fmt: skip
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
