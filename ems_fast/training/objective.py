@@ -25,9 +25,9 @@ class ObjectiveConfig:
 
     Attributes:
         xtr_weight: weight of the reconstruction loss.
-        xtr_every: reconstruct on every so manieth step only, then with so many times the weight.
-        xtr_one_in: reconstruct from one in so many sentences of a batch only, each with so many
-            times the weight. Neither changes the expected gradient; both save time where the
+        xtr_every: n: reconstruct on one step in n only, with n times the weight.
+        xtr_one_in: n: reconstruct from one in n sentences of a batch only, with n times the weight.
+            Neither changes the expected gradient (before it is clipped); both save time where the
             vocabulary is large.
         contrastive_weight: weight of the contrastive loss.
         temperature: τ of the contrastive loss.
@@ -57,8 +57,10 @@ class ObjectiveConfig:
         for name in ("xtr_every", "xtr_one_in"):
             value = getattr(self, name)
             check(value >= 1, name, value, "at least 1")
-            if value > 1 and not self.xtr_weight:
-                raise InputError(f"{name}: got {value}, but xtr_weight is 0")
+            for weight in ("xtr_weight", "contrastive_weight"):
+                if value > 1 and not getattr(self, weight):
+                    # Without the contrastive loss a step might have none at all.
+                    raise InputError(f"{name}: got {value}, but {weight} is 0")
         if not self.xtr_weight + self.contrastive_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
         slices = self.slice_tokens

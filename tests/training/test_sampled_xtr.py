@@ -155,6 +155,7 @@ def test_on_two_ranks(corpus: BinaryCorpus, tmp_path: Path) -> None:
         ({"xtr_every": 0}, "xtr_every: got 0, expected at least 1"),
         ({"xtr_one_in": -1}, "xtr_one_in: got -1, expected at least 1"),
         ({"xtr_weight": 0.0, "xtr_every": 2}, "xtr_every: got 2, but xtr_weight is 0"),
+        ({"contrastive_weight": 0.0, "xtr_one_in": 2}, "xtr_one_in: .* contrastive_weight is 0"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

@@ -66,11 +66,11 @@ class BatchBuilder:
         side = np.repeat(np.array([1, 0]), len(lengths) // 2)[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths[chosen])])
         translations = np.empty(int(offsets[-1]), dtype=np.int64)
-        shard, row = (
-            np.ascontiguousarray(both.shard[chosen]),
-            np.ascontiguousarray(both.row[chosen]),
-        )
-        self.reader.tokens(shard, row, np.ascontiguousarray(side), translations)
+        shard, row = both.shard[chosen], both.row[chosen]
+        self.reader.tokens(
+            np.ascontiguousarray(shard), np.ascontiguousarray(row), np.ascontiguousarray(side),
+            translations,
+        )  # fmt: skip
         return BagOfWords.from_packed(
             torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
         )
