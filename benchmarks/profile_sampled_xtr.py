@@ -1,6 +1,6 @@
 """What XTR on some steps and sentences costs a token table, beside the table's step without it.
 
-    python benchmarks/profile_sampled_xtr.py CORPUS [--sample 16,16 8,16 1,1] [--rounds 5]
+    python benchmarks/profile_sampled_xtr.py CORPUS [--sample 32,16 1,1] [--rounds 5]
 
 CORPUS is a folder made by ``ems-fast prepare``; a sample is ``xtr_every,xtr_one_in``. All ways run
 in turns, on the same batches; a round of a way is as many steps as the rarest XTR has between two.
@@ -69,7 +69,7 @@ class Way:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--sample", nargs="+", default=["16,16", "8,16", "16,64"])
+    parser.add_argument("--sample", nargs="+", default=["32,16", "16,16", "16,64"])
     parser.add_argument("--batch-pairs", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
