@@ -83,8 +83,11 @@ class Ours:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return loss.detach()
+
+    def schedule(self, factor: float) -> None:
+        self.optimizer.schedule(factor)
 
     def loss(self, batch: Batch) -> Tensor:
         enabled = self.dtype is not None
@@ -262,6 +265,9 @@ class Recipe:
         self.recipe = PlainRecipe(model, expanded=False)
         self.optimizer = torch.optim.AdamW(self.recipe.parameters(), lr=PEAK, weight_decay=0.01)
 
+    def schedule(self, factor: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = PEAK * factor
+
     def step(self, rows: Pairs) -> Tensor:
         loss = self.recipe(
             padded([r[0] for r in rows], [r[2] for r in rows]),
@@ -280,7 +286,7 @@ def curves(ways: dict[str, Ours | Recipe], pairs: Pairs, B: int, n: int) -> dict
     for i, rows in enumerate(some_batches(pairs, B, n)):
         batch = as_batch(rows)
         for name, way in ways.items():
-            way.optimizer.param_groups[0]["lr"] = PEAK * min(1.0, (i + 1) / WARMUP)
+            way.schedule(min(1.0, (i + 1) / WARMUP))
             losses[name].append(way.step(batch if isinstance(way, Ours) else rows))
     for way in ways.values():
         if isinstance(way, Ours):

@@ -80,7 +80,7 @@ def main() -> None:
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
 
     for batch in batches[:3]:
         step(batch)

@@ -19,7 +19,7 @@ from ems_fast.evaluation import (
     evaluate_sts,
     read_eval_sets,
 )
-from ems_fast.exporting import export
+from ems_fast.exporting import export, push
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
@@ -63,6 +63,7 @@ __all__ = [
     "mine",
     "open_embeddings",
     "prepare",
+    "push",
     "read_eval_sets",
     "score_pairs",
     "train",

@@ -179,6 +179,11 @@ def export(*, model: Path, output: Path, **options: Any) -> None:
     print(f"The model is in {output}.")
 
 
+def push(*, model: Path, repository: str, **options: Any) -> None:
+    """Put a model on a hub, for ems-fast and sentence-transformers."""
+    print(f"The model is at {ems_fast.push(model, repository, **options)}.")
+
+
 def report(*, run_folder: Path) -> None:
     """Write the report of a run, also of one that is still going on."""
     folder = RunFolder(run_folder)

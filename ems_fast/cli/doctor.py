@@ -18,6 +18,7 @@ EXTRAS = {
     "mteb": "evaluation on the tasks of mteb",
     "faiss": "mining beyond a million sentences",
     "export": "ONNX graphs",
+    "hub": "models from and to the Hugging Face hub",
     "released": "text for the authors' released checkpoint",
 }
 

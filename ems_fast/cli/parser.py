@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _export, _report, _doctor,
-        _demo,
+        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _export, _push, _report,
+        _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -153,7 +153,8 @@ def _train(subparsers: Any) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", help="folder of a run, or the name of a shipped model (default: that)"
+        "--model",
+        help="folder of a run, the name of a shipped model (default: that), or hf:org/name",
     )
     _add_options(parser, ems_fast.load, "device")
 
@@ -227,6 +228,13 @@ def _export(subparsers: Any) -> None:
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
     _add_options(parser, ems_fast.export, "int8", "licence")
+
+
+def _push(subparsers: Any) -> None:
+    parser = _command(subparsers, "push", commands.push)
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("repository", metavar="ORG/NAME", help="made if it is not there")
+    _add_options(parser, ems_fast.push, "int8", "licence", "private", "endpoint")
 
 
 def _report(subparsers: Any) -> None:

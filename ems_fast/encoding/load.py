@@ -1,4 +1,4 @@
-"""Load a trained encoder: a run's, an exported one, or one that came with the installation."""
+"""Load a trained encoder: a run's, an exported one, a shipped one, or one from a hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
+from ems_fast.encoding.hub import download, on_hub
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError
@@ -23,24 +24,32 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: Dtype = "float32",
+    endpoint: str | None = None,
 ) -> SentenceEncoder:
-    """The encoder of a run, or a model that came with the installation. Nothing is downloaded.
+    """The encoder of a run, a model that came with the installation, or one on a hub.
+
+    Nothing is downloaded unless the name begins with ``hf:``.
 
     Args:
         run: the run's folder, or the name of a model that is shipped; None takes the shipped
-            ``"multilingual"``.
+            ``"multilingual"``. ``"hf:org/name"``, or ``"hf:org/name@revision"``, is downloaded once
+            (extra ``hub``) and kept where ``huggingface_hub`` keeps things.
         device: where to compute; None takes a GPU if there is one.
         dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
             natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
             Vectors are float32 in any case.
+        endpoint: the hub's address; None takes ``HF_ENDPOINT``, else the public one.
 
     Raises:
         InputError: no such folder or name, no model in it, files that are damaged or do not fit
-            each other; the device does not exist here, or the dtype does not go with it.
+            each other; the device does not exist here, or the dtype does not go with it; the hub
+            cannot be reached, or `endpoint` is given for what is on none.
     """
+    if endpoint is not None and not on_hub(run):
+        raise InputError(f"endpoint: got {endpoint!r}, but {run!r} is not on a hub (hf:org/name)")
     resolved_device = resolve_device(device)
     resolved_dtype = resolve_dtype(dtype, resolved_device)
-    folder = RunFolder(folder_of(run))
+    folder = RunFolder(download(str(run), endpoint) if on_hub(run) else folder_of(run))
     folder.check_files()
     config = folder.read_model_config()
     tokenizer = folder.read_tokenizer()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError, check_one_of
-from ems_fast.exporting import onnx, sentence_transformers
+from ems_fast.exporting import hub, onnx, sentence_transformers
 from ems_fast.files.staging import staged_folder
 from ems_fast.model.quantisation import quantise
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
@@ -19,7 +20,7 @@ _RELEASED_NOTE = (
     "It was trained on text that is lower-cased and split by a tool for its language; only the "
     "ems-fast form does that by itself, and needs `encode(sentences, language=...)`."
 )
-Target = Literal["sentence-transformers", "onnx", "ems-fast"]
+Target = Literal["sentence-transformers", "onnx", "ems-fast", "hub"]
 
 
 def export(
@@ -38,10 +39,11 @@ def export(
         to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
             pooling, or of a token table a stock `StaticEmbedding`; ``"onnx"``, a graph from
             ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
-            [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
-            `ems_fast.load` reads, without what training needs.
-        int8: quantise the weights of an ONNX graph to 8 bits, of ``"ems-fast"`` the table of token
-            vectors.
+            [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
+            `ems_fast.load` reads, without what training needs; or ``"hub"``, what `push` uploads:
+            one folder for both `ems_fast.load` and ``SentenceTransformer``.
+        int8: quantise the weights of an ONNX graph to 8 bits, of what `ems_fast.load` reads the
+            table of token vectors.
         licence: of the model, for the card.
 
     Returns:
@@ -54,24 +56,75 @@ def export(
     check_one_of("to", to, get_args(Target))
     if int8 and to == "sentence-transformers":
         raise InputError(f"int8: got True with to={to!r}, which is written in float32")
+    with staged_folder(Path(folder)) as path:
+        _write(encoder, path, to, int8, licence)
+    return Path(folder)
+
+
+def push(
+    encoder: SentenceEncoder | str | Path,
+    repository: str,
+    *,
+    int8: bool = False,
+    licence: str = UNKNOWN_LICENCE,
+    private: bool = False,
+    endpoint: str | None = None,
+) -> str:
+    """Put an encoder with its card on a hub, for `ems_fast.load` and ``SentenceTransformer``.
+
+    Whoever is logged in there (``hf auth login``, or ``HF_TOKEN``) pushes. The package
+    ``huggingface_hub`` is needed (extra ``hub``).
+
+    Args:
+        encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
+        repository: ``org/name``; it is made if it is not there. `ems_fast.load` then knows it as
+            ``hf:org/name``.
+        int8: write the table of token vectors that `ems_fast.load` reads in 8 bits.
+        licence: of the model, for the card.
+        private: whether a repository that is made is shown to its owner only.
+        endpoint: the hub's address; None takes ``HF_ENDPOINT``, else the public one.
+
+    Returns:
+        The address of what was pushed.
+
+    Raises:
+        InputError: not a repository's name, the package is missing, the model cannot be expressed
+            for sentence-transformers, or the hub refuses or cannot be reached.
+    """
+    uploader = hub.Uploader(repository, endpoint)
+    with TemporaryDirectory(prefix="ems-fast-") as scratch:
+        _write(encoder, Path(scratch), "hub", int8, licence, repository)
+        return uploader.upload(Path(scratch), private=private)
+
+
+def _write(
+    encoder: SentenceEncoder | str | Path,
+    path: Path,
+    to: Target,
+    int8: bool,
+    licence: str,
+    repository: str = "ORG/NAME",
+) -> None:
+    """Write a form of the encoder and its card into an empty folder."""
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
-    with staged_folder(Path(folder)) as path:
-        if to == "ems-fast":
-            _write_model(model, path, int8=int8)
-            use = {}
-        elif to == "onnx":
-            onnx.write_onnx(model, path, int8=int8)
-            use = {"use": onnx.USE}
-            notes += onnx.INT8_NOTES if int8 else []
-        else:
-            sentence_transformers.write_sentence_transformers(model, path)
-            use = {"use": sentence_transformers.USE}
-            notes += sentence_transformers.NOTES
-        card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)
-        write_card(path, card)
-    return Path(folder)
+    use, library = {}, to
+    if to == "onnx":
+        onnx.write_onnx(model, path, int8=int8)
+        use = {"use": onnx.USE}
+        notes += onnx.INT8_NOTES if int8 else []
+    if to in ("ems-fast", "hub"):
+        _write_model(model, path, int8=int8)
+    if to in ("sentence-transformers", "hub"):
+        below = hub.BELOW if to == "hub" else ""
+        sentence_transformers.write_sentence_transformers(model, path, below)
+        use = {"use": sentence_transformers.USE}
+        notes += sentence_transformers.NOTES
+    if to == "hub":
+        use, library = {"use": hub.use(repository)}, "sentence-transformers"
+    card = model_card(model.config, run=run, licence=licence, library=library, notes=notes, **use)
+    write_card(path, card)
 
 
 def _write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:

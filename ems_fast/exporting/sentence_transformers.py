@@ -33,34 +33,43 @@ NOTES = [
 ]
 
 
-def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
+def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: str = "") -> None:
     """Write weights, configuration and tokenizer; only this library's own dependencies are used.
 
     A token table becomes a stock `StaticEmbedding`, a model with layers a BERT with mean pooling.
+    The first module's files, the weights among them, go into the folder's subfolder `below`, so
+    that there is room for another form of the model.
     """
-    files, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
-    files["config_sentence_transformers.json"] = {"similarity_fn_name": "cosine", "prompts": {}}
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    modules, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
+    paths = {name: f"{i}_{name}" if i else below for i, name in enumerate(modules)}
+    files: dict[Path, Any] = {
+        folder / "modules.json": _modules(paths),
+        folder / "config_sentence_transformers.json": {
+            "similarity_fn_name": "cosine", "prompts": {}
+        },
+    }  # fmt: skip
+    for module, own in modules.items():
+        files |= {folder / paths[module] / name: content for name, content in own.items()}
+    for path, content in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     # In bytes: safetensors makes files that only their owner may read.
-    (folder / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+    (folder / below / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
 
 
-def _static(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The files, by name, and the tensors."""
-    files = {
-        "tokenizer.json": fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens),
-        "modules.json": _modules(StaticEmbedding=""),
-    }
+# The files of each module by name, and the tensors of the first one.
+_Modules = tuple[dict[str, dict[str, Any]], dict[str, Tensor]]
+
+
+def _static(encoder: SentenceEncoder) -> _Modules:
+    tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
     table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
-    return files, {"embedding.weight": table}
+    return {"StaticEmbedding": {"tokenizer.json": tokenizer}}, {"embedding.weight": table}
 
 
-def _bert(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The files, by name, and the tensors."""
+def _bert(encoder: SentenceEncoder) -> _Modules:
     config, tokenizer = encoder.config, encoder.tokenizer
-    files: dict[str, Any] = {
+    transformer: dict[str, Any] = {
         "config.json": _bert_config(config),
         "tokenizer.json": fast_tokenizer(tokenizer),
         "tokenizer_config.json": {
@@ -75,20 +84,20 @@ def _bert(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", "attention_mask"],
         },
-        "modules.json": _modules(Transformer="", Pooling="1_Pooling"),
         "sentence_bert_config.json": {
             "max_seq_length": config.max_tokens,
             "do_lower_case": False,  # the tokenizer's rules decide
         },
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": config.width,
-            "pooling_mode_cls_token": False,
-            "pooling_mode_mean_tokens": True,
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
-        },
     }
-    return files, _bert_state(encoder.module, config)
+    pooling = {
+        "word_embedding_dimension": config.width,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    modules = {"Transformer": transformer, "Pooling": {"config.json": pooling}}
+    return modules, _bert_state(encoder.module, config)
 
 
 def _bert_config(config: ModelConfig) -> dict[str, Any]:
@@ -148,7 +157,7 @@ def _bert_state(encoder: Encoder, config: ModelConfig) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in bert.items()}
 
 
-def _modules(**paths: str) -> list[dict[str, Any]]:
+def _modules(paths: dict[str, str]) -> list[dict[str, Any]]:
     """The content of ``modules.json``: modules of the library and where their files are."""
     return [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{module}"}

@@ -34,7 +34,7 @@ class RowwiseAdagrad(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         *,
         weight_decay: float = 0.0,

@@ -144,6 +144,7 @@ def _begin(
     base = preset(model) if isinstance(model, str) else model
     chosen = split_options(options, split_options(recommended_options(base)))
     chosen.objective.check_model(base)
+    chosen.optimizer.check_model(base)
     if ranks.main:
         given = Path(corpora).resolve() if isinstance(corpora, str | Path) else None
         ours = given == folder.corpus.resolve()
@@ -172,7 +173,9 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
         before = document["data"].get("ranks", ranks.world)
         chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
     corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
-    return _Plan(corpus, folder.read_model_config(), chosen, resumed=True)
+    model = folder.read_model_config()
+    chosen.optimizer.check_model(model)
+    return _Plan(corpus, model, chosen, resumed=True)
 
 
 def _run(

@@ -25,6 +25,10 @@ class ObjectiveConfig:
 
     Attributes:
         xtr_weight: weight of the reconstruction loss.
+        xtr_every: n: reconstruct on one step in n only, with n times the weight.
+        xtr_one_in: n: reconstruct from one in n sentences of a batch only, with n times the weight.
+            Neither changes the expected gradient (before it is clipped); both save time where the
+            vocabulary is large.
         contrastive_weight: weight of the contrastive loss.
         temperature: τ of the contrastive loss.
         contrastive_margin: what a pair's cosine has to win by: it is subtracted in the loss.
@@ -38,6 +42,8 @@ class ObjectiveConfig:
     """
 
     xtr_weight: float = 1.0
+    xtr_every: int = 1
+    xtr_one_in: int = 1
     contrastive_weight: float = 2.0
     temperature: float = 0.1
     contrastive_margin: float = 0.0
@@ -48,6 +54,13 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         for name in ("xtr_weight", "contrastive_weight"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("xtr_every", "xtr_one_in"):
+            value = getattr(self, name)
+            check(value >= 1, name, value, "at least 1")
+            for weight in ("xtr_weight", "contrastive_weight"):
+                if value > 1 and not getattr(self, weight):
+                    # Without the contrastive loss a step might have none at all.
+                    raise InputError(f"{name}: got {value}, but {weight} is 0")
         if not self.xtr_weight + self.contrastive_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
         slices = self.slice_tokens
@@ -63,6 +76,21 @@ class ObjectiveConfig:
                 f"xtr_weight: got {self.xtr_weight}, but the model has no XTR head; pass "
                 "xtr_weight=0, or a model with reconstruction=True"
             )
+
+    def reconstructed(self, step: int) -> slice:
+        """Which of a batch's sentences, sources and then targets, XTR starts from in a step.
+
+        Within ``xtr_every · xtr_one_in`` steps every place in a batch has its turn once.
+        """
+        turn, rest = divmod(step, self.xtr_every)
+        if rest or not self.xtr_weight:
+            return slice(0)
+        return slice(turn % self.xtr_one_in, None, self.xtr_one_in)
+
+    @property
+    def reconstructs_all(self) -> bool:
+        """Whether XTR starts from every sentence."""
+        return self.xtr_weight > 0 and self.xtr_every == self.xtr_one_in == 1
 
     def impl_for(self, device: torch.device) -> Impl:
         """The implementation that runs on `device`."""
@@ -90,16 +118,20 @@ class Objective(nn.Module):
         """The losses of B pairs.
 
         XTR is ``KL(q_T ‖ p(·|S, t)) + KL(q_S ‖ p(·|T, s))`` averaged over pairs; both directions
-        are rows of one product with the output embedding.
+        are rows of one product with the output embedding. With bags of words of some sentences only
+        it is an estimate, whose mean over steps is that.
         """
         model, config = self.model, self.config
         impl = config.impl_for(batch.source_hashes.device)
         u = self._embed(batch.sentences)  # (2B, D): sources, then targets
         xtr = contrastive = u.new_zeros(())
-        if config.xtr_weight:
-            hidden = model.xtr_head(u, batch.target_languages)
+        if config.xtr_weight and len(batch.targets):
+            hidden = model.xtr_head(*batch.with_targets(u, batch.target_languages))
             one_direction = xtr_loss(hidden, model.output, batch.targets, impl=impl)
-            xtr = 2.0 * one_direction  # mean over 2B sentences → mean over B pairs of both KLs
+            # Its sum over some sentences, weighted → the mean over 2B of them in expectation.
+            share = len(batch.targets) / len(u)
+            scale = share * config.xtr_one_in * config.xtr_every
+            xtr = 2.0 * scale * one_direction  # → mean over B pairs of both KLs
         if config.contrastive_weight:
             a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
             contrastive = contrastive_loss(

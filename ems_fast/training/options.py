@@ -12,14 +12,16 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import torch
 
 from ems_fast.errors import InputError, check, check_one_of
+from ems_fast.model.config import ModelConfig
+from ems_fast.model.ems import EMSModel
 from ems_fast.ops.native import has_fast_bfloat16
-from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
+from ems_fast.training.optimizers import Kind, Parameters, Part, PartOptimizers
 from ems_fast.training.schedule import Limits, Schedule
 
-Optimizer = Literal["adamw", "adam-amsgrad", "rowwise-adagrad"]
+TableOptimizer = Literal["adamw", "rowwise-adagrad"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -28,9 +30,15 @@ class OptimizerConfig:
     """How the weights follow the gradient.
 
     Attributes:
-        optimizer: ``adamw``, ``adam-amsgrad`` as in the paper, or ``rowwise-adagrad``, for token
-            tables: see `RowwiseAdagrad`.
+        optimizer: ``adamw``, ``adam-amsgrad`` as in the paper, ``rowwise-adagrad``, for token
+            tables: see `RowwiseAdagrad`, or ``muon`` for the layers' matrices and AdamW for all
+            else: see `Muon`.
+        table_optimizer: ``adamw`` or ``rowwise-adagrad`` for the table of token vectors; by default
+            as `optimizer` says.
         learning_rate: the peak of its schedule.
+        table_learning_rate: of the table of token vectors, by default `learning_rate`.
+        layers_learning_rate: of what else the encoder has, by default `learning_rate`.
+        heads_learning_rate: of what only training needs, by default `learning_rate`.
         weight_decay: its share; decoupled, or added to the gradient for ``adam-amsgrad``.
         schedule: how it ends: ``cosine``, ``linear``, or ``constant`` with a linear last fifth.
         warmup_steps: length of the linear warm-up; by default `warmup_fraction` of the run.
@@ -40,8 +48,12 @@ class OptimizerConfig:
             does so where the device has instructions for it.
     """
 
-    optimizer: Optimizer = "adamw"
+    optimizer: Kind = "adamw"
+    table_optimizer: TableOptimizer | None = None
     learning_rate: float = 1e-3
+    table_learning_rate: float | None = None
+    layers_learning_rate: float | None = None
+    heads_learning_rate: float | None = None
     weight_decay: float = 0.01
     schedule: Schedule = "cosine"
     warmup_steps: int | None = None
@@ -50,24 +62,41 @@ class OptimizerConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        for part in ("", "table_", "layers_", "heads_"):
+            name = f"{part}learning_rate"
+            rate = getattr(self, name)
+            check(rate is None or rate > 0, name, rate, "more than 0")
         share = self.warmup_fraction
         check(0 <= share < 1, "warmup_fraction", share, "between 0 and 1")
 
-    def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """The optimiser over all of the model's parameters."""
-        if self.optimizer == "rowwise-adagrad":
-            return RowwiseAdagrad(
-                model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-            )
-        cls = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        return cls(
-            model.parameters(),
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            amsgrad=self.optimizer == "adam-amsgrad",
-            fused=True,
-        )
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise `InputError` unless `model` has the parts that are spoken of."""
+        if model.is_table:
+            check(self.optimizer != "muon", "optimizer", self.optimizer, "another without layers")
+            rate = self.layers_learning_rate
+            check(rate is None, "layers_learning_rate", rate, "none for a model without layers")
+        if not (model.reconstruction or model.projection_width):
+            rate = self.heads_learning_rate
+            check(rate is None, "heads_learning_rate", rate, "none for a model without heads")
+
+    @property
+    def steps_touched_rows(self) -> bool:
+        """Whether the table's optimiser takes gradients of single rows."""
+        return (self.table_optimizer or self.optimizer) == "rowwise-adagrad"
+
+    def build(self, model: EMSModel) -> PartOptimizers:
+        """The optimisers of all of the model's parameters."""
+        parameters = Parameters.of(model)
+        kind: Kind = "adamw" if self.optimizer == "muon" else self.optimizer
+        rate = self.learning_rate
+        layers = self.layers_learning_rate or rate
+        parts = [
+            Part(parameters.table, self.table_optimizer or kind, self.table_learning_rate or rate),
+            Part(parameters.matrices, self.optimizer, layers),
+            Part(parameters.vectors, kind, layers),
+            Part(parameters.heads, kind, self.heads_learning_rate or rate),
+        ]
+        return PartOptimizers(parts, self.weight_decay)
 
     def autocast_dtype(self, device: torch.device) -> torch.dtype | None:
         """The dtype of matrix products, or None for float32."""

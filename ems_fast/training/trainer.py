@@ -105,23 +105,22 @@ class Trainer:
         model, options, ranks = self.model, self.options, self.ranks
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
-        model.encoder.sparse_gradient = (
-            options.optimizer.optimizer == "rowwise-adagrad" and ranks.world == 1
-        )
+        model.encoder.sparse_gradient = options.optimizer.steps_touched_rows and ranks.world == 1
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.guard = NonfiniteGuard(
             self.folder, self.corpus, options.nonfinite, ranks, self.console.say
         )
         self.progress = Progress(skipped=self.guard.skipped)
+        self._rate_factor = 0.0
         objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
             self.objective = DistributedDataParallel(
                 objective,
                 device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-                # A head whose loss has no weight gets no gradient.
+                # A head whose loss has no weight, or no turn in a step, gets no gradient.
                 find_unused_parameters=not (
-                    options.objective.xtr_weight and options.objective.contrastive_weight
+                    options.objective.reconstructs_all and options.objective.contrastive_weight
                 ),
             )
 
@@ -158,10 +157,10 @@ class Trainer:
         progress, reporting = self.progress, self.options.reporting
         if progress.step == 0:  # a run can be resumed from its beginning on, and a full disk shows
             self.save_checkpoint()
-        done = self._done(0.0)
+        done, begun_at = self._done(0.0), progress.step
         batches = batch_stream(
             self.corpus, self.options.batches, self.ranks, progress.sampler,
-            with_targets=self.options.objective.xtr_weight > 0,
+            targets=lambda number: self.options.objective.reconstructed(begun_at + number),
         )  # fmt: skip
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
@@ -229,14 +228,14 @@ class Trainer:
         # Dropout's random numbers depend on seed, step and rank alone: resuming needs no state.
         seed = hash((self.options.batches.seed, self.progress.step, self.ranks.rank))
         torch.manual_seed(seed & (2**63 - 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(
-                self.progress.step,
-                done,
-                schedule=config.schedule,
-                warmup_steps=config.warmup_steps,
-                warmup_fraction=config.warmup_fraction,
-            )
+        self._rate_factor = learning_rate_factor(
+            self.progress.step,
+            done,
+            schedule=config.schedule,
+            warmup_steps=config.warmup_steps,
+            warmup_fraction=config.warmup_fraction,
+        )
+        self.optimizer.schedule(self._rate_factor)
         with torch.autocast(
             self.ranks.device.type,
             dtype=self.autocast_dtype or torch.bfloat16,
@@ -246,10 +245,8 @@ class Trainer:
         losses.total.backward()
         norm = clip_gradients(self.model.parameters(), config.max_gradient_norm or math.inf)
         bad = self.guard.flag(losses.total, norm)
-        # Fused optimisers leave weights and moments alone where this is 1.
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(bad)
+        self.optimizer.zero_grad()
         return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm, bad])
 
     def _log(self, meter: Meter, done: float) -> None:
@@ -269,7 +266,7 @@ class Trainer:
             "xtr": xtr,
             "contrastive": contrastive,
             "gradient_norm": norm,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.options.optimizer.learning_rate * self._rate_factor,
             "pairs_per_second": meter.pairs / elapsed,
             "tokens_per_second": meter.tokens / elapsed,
             "waiting_for_data": meter.waited / elapsed,

@@ -256,7 +256,7 @@ def test_a_batch_larger_than_the_corpus(corpus: BinaryCorpus) -> None:
 def test_an_error_in_the_thread_reaches_the_trainer(
     corpus: BinaryCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: BatchBuilder, rows: Rows) -> None:
+    def fail(self: BatchBuilder, rows: Rows, targets: slice) -> None:
         raise OSError("the disk went away")
 
     monkeypatch.setattr(BatchBuilder, "build", fail)

@@ -17,10 +17,12 @@ class Batch:
 
     Attributes:
         sentences: the 2B sentences.
-        targets: row k is the bag of words of the translation of sentence k.
+        targets: row k is the bag of words of the translation of sentence k, or of sentence
+            ``target_rows[k]``.
         target_languages: int64 [2B], the language of the translation of sentence k.
         source_hashes: int64 [B], hashes of the source texts.
         target_hashes: int64 [B], hashes of the target texts.
+        target_rows: int64 [n], where not all sentences have a bag of words: those that do.
     """
 
     sentences: Packed
@@ -28,6 +30,7 @@ class Batch:
     target_languages: Tensor
     source_hashes: Tensor
     target_hashes: Tensor
+    target_rows: Tensor | None = None
 
     @property
     def num_pairs(self) -> int:
@@ -38,6 +41,11 @@ class Batch:
     def num_tokens(self) -> int:
         """N, of both sides."""
         return self.sentences.ids.numel()
+
+    def with_targets(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Of tensors [2B, ...] the rows of sentences whose bag of words is in `targets`."""
+        rows = self.target_rows
+        return tensors if rows is None else tuple(t.index_select(0, rows) for t in tensors)
 
     def pin_memory(self) -> Batch:
         """The same pairs in page-locked memory, from where a GPU copies asynchronously."""

@@ -14,14 +14,13 @@ from ems_fast.ops.bag_of_words import Weighting
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.sampler import Rows
 
+ALL = slice(None)
+
 
 class BatchBuilder:
-    """Turns rows into a `Batch`; nothing in it runs per sentence in Python.
+    """Turns rows into a `Batch`; nothing in it runs per sentence in Python."""
 
-    Without a `weighting` the bags of words are empty, for objectives that do not read them.
-    """
-
-    def __init__(self, corpus: BinaryCorpus, weighting: Weighting | None):
+    def __init__(self, corpus: BinaryCorpus, weighting: Weighting):
         index = {language: i for i, language in enumerate(corpus.languages)}
         self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
         self.sizes = [shard.num_pairs for shard in corpus.shards]
@@ -32,8 +31,8 @@ class BatchBuilder:
         )
         self._weighting = weighting
 
-    def build(self, rows: Rows) -> Batch:
-        """The batch of B rows."""
+    def build(self, rows: Rows, targets: slice = ALL) -> Batch:
+        """The batch of B rows, with bags of words of `targets` among its 2B sentences."""
         B = len(rows.row)
         both = Rows(np.tile(rows.shard, 2), np.tile(rows.row, 2))  # (2B,): sources, targets
         side = np.repeat(np.array([0, 1]), B)
@@ -52,22 +51,26 @@ class BatchBuilder:
         languages = self._languages[rows.shard]  # (B, 2)
         return Batch(
             sentences,
-            self._targets(both, by_pair[::-1].ravel()),
+            self._targets(both, by_pair[::-1].ravel(), targets),
             torch.from_numpy(np.concatenate([languages[:, 1], languages[:, 0]])),
             torch.from_numpy(hashes[0]),
             torch.from_numpy(hashes[1]),
+            None if targets == ALL else torch.arange(2 * B)[targets],
         )
 
-    def _targets(self, both: Rows, lengths: npt.NDArray[np.int64]) -> BagOfWords:
-        """The other sides of 2B sentences, of the given lengths, as bags of words."""
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        if self._weighting is None:
-            empty = torch.empty(0, dtype=torch.int64)
-            return BagOfWords(torch.from_numpy(offsets), empty, empty.float())
-        np.cumsum(lengths, out=offsets[1:])
+    def _targets(self, both: Rows, lengths: npt.NDArray[np.int64], chosen: slice) -> BagOfWords:
+        """The other sides of those `chosen` among 2B sentences, as bags of words.
+
+        `lengths` are those of all 2B other sides.
+        """
+        side = np.repeat(np.array([1, 0]), len(lengths) // 2)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths[chosen])])
         translations = np.empty(int(offsets[-1]), dtype=np.int64)
-        side = np.repeat(np.array([1, 0]), len(lengths) // 2)
-        self.reader.tokens(both.shard, both.row, side, translations)
+        shard, row = both.shard[chosen], both.row[chosen]
+        self.reader.tokens(
+            np.ascontiguousarray(shard), np.ascontiguousarray(row), np.ascontiguousarray(side),
+            translations,
+        )  # fmt: skip
         return BagOfWords.from_packed(
             torch.from_numpy(translations), torch.from_numpy(offsets), weighting=self._weighting
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.training.batches.batch import Batch
-from ems_fast.training.batches.builder import BatchBuilder
+from ems_fast.training.batches.builder import ALL, BatchBuilder
 from ems_fast.training.batches.config import BatchConfig
 from ems_fast.training.batches.sampler import PairSampler
 
@@ -21,23 +21,23 @@ def batch_stream(
     ranks: Ranks,
     state: dict[str, Any] | None = None,
     *,
-    with_targets: bool = True,
+    targets: Callable[[int], slice] = lambda _: ALL,
 ) -> Generator[tuple[Batch, dict[str, Any]], None, None]:
     """Batches of this rank, each with its state; closing the generator ends its thread.
 
-    A stream started with a batch's state goes on with the next batch. Without `with_targets` the
-    bags of words are empty.
+    A stream started with a batch's state goes on with the next batch. `targets` says which of the
+    2B sentences of the stream's first, second, … batch, counted from 0, have bags of words.
     """
-    builder = BatchBuilder(corpus, config.weighting if with_targets else None)
+    builder = BatchBuilder(corpus, config.weighting)
     sampler = PairSampler(
         builder.reader, builder.sizes, builder.tokens, config.global_batch(ranks.world), config,
         state,
     )  # fmt: skip
-    drawn = iter(sampler)
+    drawn = enumerate(sampler)
 
     def make() -> tuple[Batch, dict[str, Any]]:
-        rows, reached = next(drawn)
-        batch = builder.build(rows.share(ranks.rank, ranks.world))
+        number, (rows, reached) = next(drawn)
+        batch = builder.build(rows.share(ranks.rank, ranks.world), targets(number))
         return batch.pin_memory() if ranks.device.type == "cuda" else batch, reached
 
     thread = ThreadPoolExecutor(1, "ems-fast batches")
