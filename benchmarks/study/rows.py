@@ -34,6 +34,7 @@ TABLE, LAYERS = text_for("static"), text_for("mini")
 ALL = {"tags": None}
 # What is compared: the system, its label, its text and its options.
 SYSTEMS: dict[str, tuple[System, str, Text, dict[str, Any]]] = {
+    "phrases": ("ems-fast", "`phrases`", TABLE, {"model": "phrases"}),
     "static": ("ems-fast", "`static`", TABLE, {"model": "static"}),
     "mini": ("ems-fast", "`mini`", LAYERS, {"model": "mini"}),
     "small": ("ems-fast", "`small`", text_for("small"), {"model": "small"}),
@@ -84,6 +85,7 @@ def _row(
 # -- equal minutes, the same text ------------------------------------------------------------------
 
 SHOWN_ALSO = {
+    f"phrases-{SHORT}": ("table",),
     f"static-{SHORT}": ("table", "pairs"),
     f"static-{LONG}": ("table",),
     f"mini-{LONG}": ("layers",),
@@ -107,9 +109,9 @@ def _minutes() -> Iterator[Row]:
 def _minutes_all() -> Iterator[Row]:
     """With all of the text."""
     for minutes, bases in (
-        (4, ("static", "st-static")),
-        (LONG, ("static", "mini", "st-static", "st-bert")),
-        (LONGEST, ("static", "mini", "small")),
+        (4, ("phrases", "static", "st-static")),
+        (LONG, ("phrases", "static", "mini", "st-static", "st-bert")),
+        (LONGEST, ("phrases", "static", "mini", "small")),
     ):
         for base in bases:
             for seed in SEEDS if minutes == 4 else SEEDS[:1]:
@@ -189,7 +191,10 @@ def _table() -> Iterator[Row]:
         ("m0", "no margin", {}, {"contrastive_margin": 0.0}),
         ("m0-t0.1", "no margin, temperature 0.1", {},
          {"contrastive_margin": 0.0, "temperature": 0.1}),
+        ("k32k", "32,768 phrases", {}, {"phrases": 32_768}),
+        ("k512k", "524,288 phrases", {}, {"phrases": 524_288}),
         ("t0.04", "temperature 0.04", {}, {"temperature": 0.04}),
+        ("t0.06", "temperature 0.06", {}, {"temperature": 0.06}),
         ("t0.1", "temperature 0.1", {}, {"temperature": 0.1}),
         ("sorted", "batches of sentences of about one length", {}, {"sort_by_length": True}),
         ("unmasked", "duplicates not masked", {}, {"mask_duplicates": False}),
