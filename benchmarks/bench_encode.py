@@ -22,8 +22,8 @@ import zstandard
 
 import ems_fast
 from ems_fast import SentenceEncoder
-from ems_fast.model import Encoder
 from ems_fast.model.config import preset
+from ems_fast.model.encoder import Encoder
 from ems_fast.text.tokenizer import train_tokenizer
 
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "train"
