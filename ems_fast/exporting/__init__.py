@@ -28,6 +28,7 @@ def export(
     *,
     to: Target,
     int8: bool = False,
+    with_onnx: bool = False,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
     """Write an encoder in the form of another library, with its tokenizer and a model card.
@@ -42,6 +43,8 @@ def export(
             `ems_fast.load` reads, without what training needs.
         int8: quantise the weights of an ONNX graph to 8 bits, of ``"ems-fast"`` the table of token
             vectors.
+        with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
+            folder too, and what fastembed and others read beside it (extra ``export``).
         licence: of the model, for the card.
 
     Returns:
@@ -54,8 +57,18 @@ def export(
     check_one_of("to", to, get_args(Target))
     if int8 and to == "sentence-transformers":
         raise InputError(f"int8: got True with to={to!r}, which is written in float32")
+    if with_onnx and to != "sentence-transformers":
+        raise InputError(
+            f"with_onnx: got True with to={to!r}; it adds a graph to a folder for "
+            "sentence-transformers"
+        )
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
+    if with_onnx and not model.config.is_table:
+        raise InputError(
+            "with_onnx: got True for a model with layers; only that of a token table lies in one "
+            "folder with it, so export to='onnx'"
+        )
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     with staged_folder(Path(folder)) as path:
         if to == "ems-fast":
@@ -67,6 +80,8 @@ def export(
             notes += onnx.INT8_NOTES if int8 else []
         else:
             sentence_transformers.write_sentence_transformers(model, path)
+            if with_onnx:
+                sentence_transformers.add_onnx(model, path)
             use = {"use": sentence_transformers.USE}
             notes += sentence_transformers.NOTES
         card = model_card(model.config, run=run, licence=licence, library=to, notes=notes, **use)

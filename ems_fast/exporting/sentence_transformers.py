@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
+from ems_fast.exporting.onnx import check_packages, write_graph
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import LAYER_NORM_EPS, Encoder
-from ems_fast.text.tokenizer import PAD_ID, UNK_ID
+from ems_fast.text.tokenizer import PAD_ID, UNK_ID, Tokenizer
 
 USE = """\
 ```python
@@ -31,6 +32,9 @@ NOTES = [
     "sentence-transformers fails on a batch in which every sentence is empty; beside others, an "
     "empty one gets the zero vector.",
 ]
+# The folder of a table's module, beside which a graph and its files may lie: model2vec would take
+# weights and ``config.json`` in one folder for its own.
+_STATIC = "0_StaticEmbedding"
 
 
 def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
@@ -40,18 +44,68 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
     """
     files, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
     files["config_sentence_transformers.json"] = {"similarity_fn_name": "cosine", "prompts": {}}
+    _write_json(folder, files)
+    # In bytes: safetensors makes files that only their owner may read.
+    weights = folder / (_STATIC if encoder.config.is_table else "") / "model.safetensors"
+    weights.write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def add_onnx(encoder: SentenceEncoder, folder: Path) -> None:
+    """Add the graph of a token table, and the files that describe it to others.
+
+    Raises:
+        InputError: a package of the extra ``export`` is not installed.
+    """
+    check_packages("with_onnx")
+    config, tokenizer = encoder.config, encoder.tokenizer
+    (folder / "onnx").mkdir()
+    write_graph(encoder, folder / "onnx" / "model.onnx")
+    _write_json(
+        folder,
+        {
+            "config.json": {
+                "architectures": ["StaticEmbedding"],
+                "vocab_size": config.vocab_size,
+                "hidden_size": config.width,
+                "max_position_embeddings": config.max_tokens,
+                "pad_token_id": PAD_ID,
+                "dtype": "float32",
+            },
+            "tokenizer.json": fast_tokenizer(tokenizer, config.max_tokens),
+            "tokenizer_config.json": _tokenizer_config(config, tokenizer),
+            # None is special: the names of pad and unk in a text are text.
+            "special_tokens_map.json": {},
+        },
+    )
+
+
+def _write_json(folder: Path, files: dict[str, Any]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    # In bytes: safetensors makes files that only their owner may read.
-    (folder / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def _tokenizer_config(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The content of ``tokenizer_config.json``."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_tokens,
+        "pad_token": tokenizer.piece(PAD_ID),
+        "unk_token": tokenizer.piece(UNK_ID),
+        "padding_side": "right",
+        "truncation_side": "right",
+        # A sentence that holds the words <pad> or <unk> means those words.
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
 
 
 def _static(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The files, by name, and the tensors."""
     files = {
-        "tokenizer.json": fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens),
-        "modules.json": _modules(StaticEmbedding=""),
+        f"{_STATIC}/tokenizer.json": fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens),
+        "modules.json": _modules(StaticEmbedding=_STATIC),
     }
     table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
     return files, {"embedding.weight": table}
@@ -63,18 +117,7 @@ def _bert(encoder: SentenceEncoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
     files: dict[str, Any] = {
         "config.json": _bert_config(config),
         "tokenizer.json": fast_tokenizer(tokenizer),
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": config.max_tokens,
-            "pad_token": tokenizer.piece(PAD_ID),
-            "unk_token": tokenizer.piece(UNK_ID),
-            "padding_side": "right",
-            "truncation_side": "right",
-            # A sentence that holds the words <pad> or <unk> means those words.
-            "split_special_tokens": True,
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-        },
+        "tokenizer_config.json": _tokenizer_config(config, tokenizer),
         "modules.json": _modules(Transformer="", Pooling="1_Pooling"),
         "sentence_bert_config.json": {
             "max_seq_length": config.max_tokens,
