@@ -7,8 +7,8 @@ SHARED ?= ../shared
 # What is tested; set TORCH to the path of a CPU-only wheel to save gigabytes of CUDA libraries.
 TORCH  ?= torch==2.13.0
 NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
-CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* python/*) $(shell find ems_fast -type f -not -path '*/__pycache__/*')
+CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/encoding/* csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/encoding/* python/*) $(shell find ems_fast -type f -not -path '*/__pycache__/*')
 
 .PHONY: demo test test-slow gpu-check bench study pretrained lint wheel train-tatoeba clean
 

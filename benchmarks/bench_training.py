@@ -26,10 +26,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ems_fast.corpus import BinaryCorpus, prepare
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
 from ems_fast.model.config import preset
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import pack
-from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch

@@ -18,8 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
 from ems_fast.model.config import PRESETS, preset
+from ems_fast.model.ems import EMSModel
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective

@@ -1,71 +1,57 @@
-"""Train multilingual sentence embeddings on your own parallel text, on modest hardware."""
+"""Train multilingual sentence embeddings on your own parallel text, on modest hardware.
 
-from importlib.metadata import version as _version
+Nothing is imported before it is asked for: what encodes with a token table never meets torch.
+``__init__.pyi`` tells type checkers the same names.
+"""
 
-from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
-from ems_fast.encoding.bulk import EncodedFile, encode_file
-from ems_fast.encoding.embeddings import Embeddings, open_embeddings
-from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
-from ems_fast.encoding.load import load
-from ems_fast.encoding.released.load import load_released
-from ems_fast.errors import BackendError, EmsError, InputError, TrainingError
-from ems_fast.evaluation import (
-    EvalSet,
-    Evaluation,
-    evaluate,
-    evaluate_classification,
-    evaluate_folders,
-    evaluate_retrieval,
-    evaluate_sts,
-    read_eval_sets,
-)
-from ems_fast.exporting import export, push
-from ems_fast.mining import fit_threshold, mine, score_pairs
-from ems_fast.model.config import ModelConfig
-from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
-from ems_fast.ops.backends import Backend, backends
-from ems_fast.training import TrainResult, train
+import importlib as _importlib
 
-__version__ = _version("ems-fast")
-__all__ = [
-    "Backend",
-    "BackendError",
-    "BagOfWords",
-    "BinaryCorpus",
-    "Embeddings",
-    "EmsError",
-    "EncodedFile",
-    "EncodingWarning",
-    "EvalSet",
-    "Evaluation",
-    "Gettext",
-    "InputError",
-    "ModelConfig",
-    "Moses",
-    "SentenceEncoder",
-    "Tmx",
-    "TrainResult",
-    "TrainingError",
-    "Tsv",
-    "backends",
-    "contrastive_loss",
-    "encode_file",
-    "evaluate",
-    "evaluate_classification",
-    "evaluate_folders",
-    "evaluate_retrieval",
-    "evaluate_sts",
-    "export",
-    "fit_threshold",
-    "format_report",
-    "load",
-    "load_released",
-    "mine",
-    "open_embeddings",
-    "prepare",
-    "push",
-    "read_eval_sets",
-    "score_pairs",
-    "train",
-    "xtr_loss",
-]
+# The modules that define what is public.
+_PUBLIC = {
+    "corpus": ("BinaryCorpus", "Gettext", "Moses", "Tmx", "Tsv", "format_report", "prepare"),
+    "encoding.bulk": ("EncodedFile", "encode_file"),
+    "encoding.embeddings": ("Embeddings", "open_embeddings"),
+    "encoding.encoder": ("EncodingWarning", "SentenceEncoder"),
+    "encoding.load": ("load",),
+    "encoding.released.load": ("load_released",),
+    "errors": ("BackendError", "EmsError", "InputError", "TrainingError"),
+    "evaluation": (
+        "EvalSet", "Evaluation", "evaluate", "evaluate_classification", "evaluate_folders",
+        "evaluate_retrieval", "evaluate_sts", "read_eval_sets",
+    ),
+    "exporting": ("export", "push"),
+    "mining": ("fit_threshold", "mine", "score_pairs"),
+    "model.config": ("ModelConfig",),
+    "ops.backends": ("Backend", "backends"),
+    "ops.bag_of_words": ("BagOfWords",),
+    "ops.contrastive.loss": ("contrastive_loss",),
+    "ops.xtr.loss": ("xtr_loss",),
+    "training": ("TrainResult", "train"),
+}  # fmt: skip
+_HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
+_ROOMS = (
+    "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation", "exporting",
+    "files", "mining", "model", "ops", "runs", "text", "training",
+)  # fmt: skip
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """A public name, or a room, imported now."""
+    if name in _HOMES:
+        found = getattr(_importlib.import_module(_HOMES[name]), name)
+    elif name in _ROOMS:
+        found = _importlib.import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        found = version("ems-fast")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """What is there, imported or not."""
+    return sorted({*globals(), *__all__, *_ROOMS, "__version__"})

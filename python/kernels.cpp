@@ -14,6 +14,7 @@
 #include "address.h"
 #include "bag_of_words.h"
 #include "isa.h"
+#include "isa_binding.h"
 #include "xtr.h"
 
 namespace py = pybind11;
@@ -26,25 +27,8 @@ namespace {
 
 using Size = std::int64_t;
 
-ems::Isa isa_from_name(const std::string& name) {
-  for (ems::Isa isa : {ems::Isa::baseline, ems::Isa::avx2, ems::Isa::avx512})
-    if (name == ems::isa_name(isa)) return isa;
-  throw std::invalid_argument("isa: '" + name + "' is none of baseline, avx2, avx512");
-}
-
-std::vector<std::string> isas_that(bool (*condition)(ems::Isa)) {
-  std::vector<std::string> names;
-  for (ems::Isa isa : {ems::Isa::baseline, ems::Isa::avx2, ems::Isa::avx512})
-    if (condition(isa)) names.emplace_back(ems::isa_name(isa));
-  return names;
-}
-
-void bind_isa(py::module_& m) {
-  m.def("compiled_isas", [] { return isas_that(ems::isa_compiled); });
-  m.def("available_isas", [] { return isas_that(ems::isa_available); });
-  m.def("active_isa", [] { return std::string(ems::isa_name(ems::active_isa())); });
-  m.def("set_active_isa", [](const std::string& name) { ems::set_active_isa(isa_from_name(name)); },
-        py::arg("name"));
+void bind_machine(py::module_& m) {
+  bind_isa(m);
   m.def("has_fast_bfloat16", &ems::has_fast_bfloat16);
   m.def("openmp_max_threads", [] { return omp_get_max_threads(); });
 }
@@ -135,7 +119,7 @@ void bind_xtr(py::module_& m) {
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of ems-fast.";
   m.attr("cuda_build") = EMS_CUDA_BUILD;  // "built", or why ems_fast._cuda is not
-  bind_isa(m);
+  bind_machine(m);
   bind_bag_of_words(m);
   bind_xtr(m);
   bind_contrastive(m);

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from support.synthetic import TINY, make_corpus
 
-from ems_fast import BinaryCorpus, ModelConfig, train
+from ems_fast import BinaryCorpus, ModelConfig, _encoding, train
 from ems_fast.ops.native import kernels
 
 # Time limits of single examples fail on busy machines and say nothing about the code.
@@ -53,6 +53,8 @@ def run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every instruction set that this processor has, active for one test."""
     before = kernels().active_isa()
-    kernels().set_active_isa(request.param)
+    for module in (kernels(), _encoding):
+        module.set_active_isa(request.param)
     yield request.param
-    kernels().set_active_isa(before)
+    for module in (kernels(), _encoding):
+        module.set_active_isa(before)

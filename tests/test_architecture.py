@@ -19,7 +19,7 @@ ROOMS = (
     "model", "ops", "distributed", "text", "files", "errors",
 )  # fmt: skip
 ELSEWHERE = {"__main__": "cli"}  # `python -m ems_fast` is the command line
-COMPILED = {"_kernels", "_cuda", "_batching"}  # modules without imports of their own
+COMPILED = {"_kernels", "_encoding", "_cuda", "_batching"}  # modules without imports of their own
 # The module of each exception, what it imports, and why.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("ems_fast.cli.commands", PACKAGE): "the command line is a user of the public interface",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.encoder import SelfAttention
 
 

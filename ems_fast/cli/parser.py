@@ -10,6 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 import ems_fast
 from ems_fast.cli import commands
 from ems_fast.demo import run as demo_run
@@ -70,7 +72,9 @@ def _add_options(
 
     With `told_by`, the docstring of that function explains them.
     """
-    parameters, hints = inspect.signature(function).parameters, get_type_hints(function)
+    # Modules that load without torch know its name only for type checkers.
+    hints = get_type_hints(function, localns={"torch": torch})
+    parameters = inspect.signature(function).parameters
     meanings = described(told_by or function, "Args")
     for name in names:
         default, words = parameters[name].default, meanings.get(name, "")
@@ -164,13 +168,14 @@ def _encode(subparsers: Any) -> None:
     parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
     # SUPPRESS: the one that is not given must not overwrite the other.
     parser.add_argument("output", nargs="?", type=Path, default=argparse.SUPPRESS,
-                        help="float32 array [sentences, D] in .npy format")  # fmt: skip
+                        help="array [sentences, D] in .npy format")  # fmt: skip
     parser.add_argument("--output", dest="output", type=Path, metavar="OUTPUT",
                         default=argparse.SUPPRESS, help="the same, as an option")  # fmt: skip
     _add_model(parser)
     _add_options(parser, ems_fast.load, "dtype")
     encode = ems_fast.SentenceEncoder.encode
-    _add_options(parser, encode, "normalize", "batch_tokens", "on_overlong")
+    _add_options(parser, encode, "normalize", "precision", "dim")
+    _add_options(parser, encode, "batch_tokens", "on_overlong")
     _add_options(parser, ems_fast.encode_file, "workers", "devices")
     _add_quiet(parser)
 
@@ -227,7 +232,7 @@ def _export(subparsers: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
-    _add_options(parser, ems_fast.export, "int8", "licence")
+    _add_options(parser, ems_fast.export, "int8", "with_onnx", "licence")
 
 
 def _push(subparsers: Any) -> None:

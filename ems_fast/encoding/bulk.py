@@ -17,15 +17,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
-from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.embeddings import FORMAT, manifest_path, shard_path
 from ems_fast.encoding.encoder import (
     EncodingWarning,
     OnOverlong,
     SentenceEncoder,
+    progress_bar,
     warn_of_odd_sentences,
 )
 from ems_fast.encoding.partial_array import (
@@ -36,8 +33,10 @@ from ems_fast.encoding.partial_array import (
     write_json,
     write_rows,
 )
+from ems_fast.encoding.precision import Precision, VectorForm
 from ems_fast.errors import EmsError, InputError, check
 from ems_fast.files.streams import check_file, read_lines
+from ems_fast.ops.threads import num_threads, set_num_threads
 
 # Sentences that are encoded and written together.
 CHUNK_ROWS = 8192
@@ -50,7 +49,7 @@ class EncodedFile:
     Attributes:
         path: what was written: the array, or this process's shard of it.
         rows: vectors in it.
-        dimension: D.
+        dimension: D, of the vectors that were written.
         empty: sentences without a token; their vectors are zero.
         truncated: sentences of which only the first tokens were read.
         resumed_rows: vectors that an earlier, interrupted call had written.
@@ -90,6 +89,8 @@ def encode_file(
     normalize: bool = False,
     batch_tokens: int = 4096,
     on_overlong: OnOverlong = "truncate",
+    precision: Precision = "float32",
+    dim: int | None = None,
     workers: int | None = None,
     devices: Sequence[str] | None = None,
     shard: tuple[int, int] | None = None,
@@ -106,7 +107,8 @@ def encode_file(
 
     Args:
         source: UTF-8 text, one sentence a line; also ``.gz``, ``.xz`` or ``.zst``.
-        output: the ``.npy`` file, float32 [lines, D], row i for line i; replaced if it exists.
+        output: the ``.npy`` file, [lines, D] or of bits [lines, D / 8], row i for line i; replaced
+            if it exists.
         workers: processes; on a CPU they share torch's threads. None: one a device.
         devices: where they compute, in turn; None: where the encoder does.
         shard: (rank, world): encode only the rank-th of `world` equal parts, into
@@ -124,6 +126,7 @@ def encode_file(
             "encoder: preprocesses text with a tool for its language, which a file does not tell; "
             "split the text first and load the checkpoint with preprocessing=None"
         )
+    form = VectorForm.of(dim, precision, encoder.dimension)
     places = _places(encoder, workers, devices)
     rank, world = (0, 1) if shard is None else shard
     check(0 <= rank < world, "shard", shard, "(rank, world) with 0 ≤ rank < world")
@@ -133,7 +136,8 @@ def encode_file(
     identity = {
         "format": FORMAT,
         **_source_identity(source, path),
-        "dimension": encoder.dimension,
+        "dimension": form.dim,
+        "precision": precision,
         "model": encoder.fingerprint(),
         "normalized": normalize,
         "batch_tokens": batch_tokens,
@@ -145,18 +149,19 @@ def encode_file(
     if shard is not None:
         _drop_other_manifest(manifest_path(output), identity)
         if path.exists() and manifest_path(output).exists():
-            return EncodedFile(path, rows, encoder.dimension, 0, 0, rows, manifest_path(output))
-    array = PartialArray(path, (rows, encoder.dimension), identity)
+            return EncodedFile(path, rows, form.dim, 0, 0, rows, manifest_path(output))
+    array = PartialArray(path, (rows, form.columns), form.dtype, identity)
     if array.restarted:
         message = f"{progress_path(path)}: is of another input, model or option; starting over"
         warnings.warn(message, EncodingWarning, stacklevel=2)
     resumed = array.done
     if not array.complete:
         options = {
-            "normalize": normalize, "batch_tokens": batch_tokens, "on_overlong": on_overlong
+            "normalize": normalize, "batch_tokens": batch_tokens, "on_overlong": on_overlong,
+            "precision": precision, "dim": dim,
         }  # fmt: skip
         with (
-            tqdm(total=rows, unit="sentence", unit_scale=True, disable=not progress) as bar,
+            progress_bar(rows, show=progress) as bar,
             array.writing(),
         ):
             resumed = array.done
@@ -179,10 +184,10 @@ def encode_file(
     if shard is None:
         progress_path(path).unlink(missing_ok=True)
     else:
-        manifest = _complete_manifest(manifest_path(output), paths, bounds, identity)
+        manifest = _complete_manifest(manifest_path(output), paths, bounds, form, identity)
     empty, truncated = array.counts["empty"], array.counts["truncated"]
     warn_of_odd_sentences(rows, empty, truncated, encoder.config.max_tokens, stacklevel=3)
-    return EncodedFile(path, rows, encoder.dimension, empty, truncated, resumed, manifest)
+    return EncodedFile(path, rows, form.dim, empty, truncated, resumed, manifest)
 
 
 def _source_identity(source: Path, path: Path) -> dict[str, Any]:
@@ -207,9 +212,13 @@ def _source_identity(source: Path, path: Path) -> dict[str, Any]:
 
 def _places(
     encoder: SentenceEncoder, workers: int | None, devices: Sequence[str] | None
-) -> list[torch.device]:
+) -> list[str]:
     """The device of every worker."""
-    found = [encoder.device] if not devices else [resolve_device(device) for device in devices]
+    found = [encoder.place]
+    if devices:
+        from ems_fast.distributed.ranks import resolve_device
+
+        found = [str(resolve_device(device)) for device in devices]
     number = len(found) if workers is None else workers
     check(number >= len(found), "workers", number, f"at least one a device ({len(found)})")
     return [found[i % len(found)] for i in range(number)]
@@ -233,21 +242,21 @@ def _encode_share(
     with job.array.open("r+b") as file:
         for chunk in encoded:
             row = chunk.first - 1 - job.start
-            write_rows(file, row, job.stop - job.start, chunk.vectors.cpu().numpy())
+            write_rows(file, row, job.stop - job.start, chunk.vectors)
             yield len(chunk.vectors), chunk.empty, chunk.truncated
 
 
 def _encode_in_workers(
-    encoder: SentenceEncoder, job: _Job, places: list[torch.device]
+    encoder: SentenceEncoder, job: _Job, places: list[str]
 ) -> Generator[_Done, None, None]:
     """As `_encode_share` of the whole job, by a process a place that has its share of it."""
     context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // len(places))
+    threads = max(1, num_threads() // len(places))
     workers, pipes = [], []
     try:
         for rank, place in enumerate(places):
             pipe, end = context.Pipe()
-            arguments = (end, rank, len(places), str(place), threads)
+            arguments = (end, rank, len(places), place, threads)
             worker = context.Process(target=_work, args=arguments, daemon=True)
             worker.start()
             end.close()  # with the worker's own end, the pipe closes
@@ -279,7 +288,7 @@ def _work(pipe: Connection, rank: int, world: int, place: str, threads: int) -> 
     """What a worker process runs: it sends what `_encode_share` yields, then None or an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    set_num_threads(threads)
     encoder, job = pickle.loads(pipe.recv_bytes())
     try:
         for done in _encode_share(encoder.to(place), job, rank, world):
@@ -307,7 +316,7 @@ def _drop_other_manifest(path: Path, identity: dict[str, Any]) -> None:
 
 
 def _complete_manifest(
-    path: Path, paths: list[Path], bounds: list[int], identity: dict[str, Any]
+    path: Path, paths: list[Path], bounds: list[int], form: VectorForm, identity: dict[str, Any]
 ) -> Path | None:
     """Write the manifest if all shards are there; only then do their records go."""
     shards: list[dict[str, Any]] = [
@@ -315,7 +324,7 @@ def _complete_manifest(
         for shard, start, stop in zip(paths, bounds, bounds[1:], strict=False)
     ]
     arrays = [
-        PartialArray(file, (shard["rows"], identity["dimension"]), identity)
+        PartialArray(file, (shard["rows"], form.columns), form.dtype, identity)
         for file, shard in zip(paths, shards, strict=True)
     ]
     if not all(array.complete for array in arrays):
@@ -323,7 +332,7 @@ def _complete_manifest(
         return path if path.exists() else None
     counts = {name: sum(array.counts[name] for array in arrays) for name in ("empty", "truncated")}
     order = "row i of the shards, one after another, is line i of the source"
-    content = {**identity, **counts, "dtype": "float32", "order": order, "shards": shards}
+    content = {**identity, **counts, "dtype": form.dtype.name, "order": order, "shards": shards}
     write_json(path, content)
     for shard in paths:
         progress_path(shard).unlink(missing_ok=True)

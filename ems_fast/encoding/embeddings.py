@@ -26,6 +26,11 @@ def manifest_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.json")
 
 
+def holds_vectors(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a dtype can be vectors: any floats, int8, or bits in uint8."""
+    return np.issubdtype(dtype, np.floating) or dtype in (np.int8, np.uint8)
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """Rows of several memory-mapped shards as one array [n, D], read only.
@@ -34,23 +39,23 @@ class Embeddings:
     ``numpy.asarray`` reads all of it.
 
     Attributes:
-        parts: float arrays [n_i, D], in order.
+        parts: arrays [n_i, D] of one dtype, in order; of bits, [n_i, D / 8].
         starts: the first row of each part.
         shape: n and D.
     """
 
-    parts: tuple[npt.NDArray[np.floating], ...]
+    parts: tuple[npt.NDArray[Any], ...]
     starts: tuple[int, ...]
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, parts: Sequence[npt.NDArray[np.floating]]) -> Embeddings:
+    def of(cls, parts: Sequence[npt.NDArray[Any]]) -> Embeddings:
         """The view of one or more arrays of one width and dtype."""
         ends = np.cumsum([len(part) for part in parts]).tolist()
         return cls(tuple(parts), (0, *ends[:-1]), (ends[-1], parts[0].shape[1]))
 
     @property
-    def dtype(self) -> np.dtype[np.floating]:
+    def dtype(self) -> np.dtype[Any]:
         """The dtype of all parts."""
         return self.parts[0].dtype
 
@@ -64,7 +69,7 @@ class Embeddings:
 
     def __getitem__(
         self, key: int | np.integer | slice | Sequence[int] | npt.NDArray[Any]
-    ) -> npt.NDArray[np.floating]:
+    ) -> npt.NDArray[Any]:
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step == 1:
@@ -87,7 +92,7 @@ class Embeddings:
             raise ValueError("shards can only become one array by copying")
         return self._range(0, len(self)).astype(dtype or self.dtype, copy=False)
 
-    def _range(self, start: int, stop: int) -> npt.NDArray[np.floating]:
+    def _range(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows start … stop − 1; no copy is made within one shard."""
         pieces = []
         for first, part in zip(self.starts, self.parts, strict=True):
@@ -98,7 +103,7 @@ class Embeddings:
             return np.empty((0, self.shape[1]), self.dtype)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+    def _take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         n = len(self)
         if len(rows) and (rows.min() < -n or rows.max() >= n):
             raise IndexError(f"there are {n} rows, one of {rows.min()} … {rows.max()} is not there")
@@ -112,7 +117,7 @@ class Embeddings:
         return taken
 
 
-def open_embeddings(path: str | Path) -> npt.NDArray[np.floating] | Embeddings:
+def open_embeddings(path: str | Path) -> npt.NDArray[Any] | Embeddings:
     """Open vectors without reading them.
 
     Args:
@@ -132,7 +137,7 @@ def open_embeddings(path: str | Path) -> npt.NDArray[np.floating] | Embeddings:
     return _open_shards(path) if path.suffix == ".json" else _open_array(path)
 
 
-def _open_array(path: Path) -> npt.NDArray[np.floating]:
+def _open_array(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -140,8 +145,10 @@ def _open_array(path: Path) -> npt.NDArray[np.floating]:
         raise InputError(f"{path}: cannot be read as a .npy array ({reason})") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise InputError(f"{path}: holds no array [n, D]; give a file that `encode` wrote")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{path}: has dtype {array.dtype}, expected a float array [n, D]")
+    if not holds_vectors(array.dtype):
+        raise InputError(
+            f"{path}: has dtype {array.dtype}, expected a float array [n, D], int8 or bits in uint8"
+        )
     return array
 
 
@@ -149,7 +156,9 @@ def _open_shards(path: Path) -> Embeddings:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["format"]
-        rows, dimension = int(manifest["rows"]), int(manifest["dimension"])
+        rows, columns = int(manifest["rows"]), int(manifest["dimension"])
+        if manifest.get("dtype") == "uint8":  # bits
+            columns //= 8
         shards = [(path.parent / shard["file"], int(shard["rows"])) for shard in manifest["shards"]]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -160,9 +169,9 @@ def _open_shards(path: Path) -> Embeddings:
     parts = []
     for file, count in shards:
         part = _open_array(file)
-        if part.shape != (count, dimension):
+        if part.shape != (count, columns):
             raise InputError(
-                f"{file}: has shape {part.shape}, but {path.name} says {(count, dimension)}; "
+                f"{file}: has shape {part.shape}, but {path.name} says {(count, columns)}; "
                 "encode it again"
             )
         parts.append(part)

@@ -7,23 +7,28 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from ems_fast.distributed.ranks import resolve_device
+from ems_fast.encoding.precision import Precision, VectorForm
 from ems_fast.encoding.protocol import check_sentences
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
-from ems_fast.model.encoder import Encoder
-from ems_fast.model.packing import pack
+from ems_fast.model.token_table import TokenTable
+from ems_fast.ops.threads import num_threads
 from ems_fast.text.tokenizer import Tokenizer
+
+# A token table encodes where there is no torch, and starts without waiting for it: whatever needs
+# torch imports it itself.
+if TYPE_CHECKING:
+    import torch
+
+    from ems_fast.model.encoder import Encoder
 
 # Sentences tokenised and sorted by length together: bounds memory, and is long enough that the
 # batches cut from it hold sentences of almost one length.
@@ -31,6 +36,8 @@ CHUNK_SENTENCES = 32_768
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 OnOverlong = Literal["truncate", "error"]
+# What a table that was loaded as such computes in already.
+_AS_STORED = (None, "float32")
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
@@ -48,13 +55,13 @@ class EncodedChunk:
 
     Attributes:
         first: the number of the first of them.
-        vectors: float32 [b, D] on the encoder's device.
+        vectors: [b, ·], of the form that was asked for.
         empty: sentences without a token; their vectors are zero.
         truncated: sentences longer than the model reads.
     """
 
     first: int
-    vectors: Tensor
+    vectors: npt.NDArray[Any]
     empty: int
     truncated: int
 
@@ -62,7 +69,14 @@ class EncodedChunk:
 class SentenceEncoder:
     """A trained encoder with its tokenizer. It can be pickled, and so sent to other processes.
 
+    A token table on the CPU encodes with a kernel of its own, whether it comes as it lies on disk
+    or as a module; all else runs in torch.
+
+    Attributes:
+        place: the name of the device.
+
     Args:
+        encoder: a module, or the table of a model without layers, which stays on the CPU.
         dtype: what it computes in; None leaves the module's.
         preprocessing: what `encode` does first: sentences and their language to the text that the
             tokenizer gets. None: it takes them as they are, and knows nothing of their language.
@@ -70,18 +84,38 @@ class SentenceEncoder:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | TokenTable,
         tokenizer: Tokenizer,
         config: ModelConfig,
-        device: torch.device,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         preprocessing: Preprocessing | None = None,
     ):
-        self.module = encoder.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
         self.config = config
-        self.device = device
         self.preprocessing = preprocessing
+        self.place = str(device)
+        self._table: TokenTable | None = None
+        self._module: Encoder | None = None
+        if isinstance(encoder, TokenTable):
+            self._table = encoder
+        else:
+            self._module = encoder.to(device=device, dtype=dtype).eval()
+
+    @property
+    def module(self) -> Encoder:
+        """The torch module; of a table that was loaded as such, one is made of it in float32."""
+        if self._module is None:
+            assert self._table is not None
+            self._module, self._table = _module_of_table(self._table, self.config), None
+        return self._module
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        import torch
+
+        return torch.device(self.place)
 
     @property
     def dimension(self) -> int:
@@ -96,7 +130,9 @@ class SentenceEncoder:
     @property
     def dtype(self) -> torch.dtype:
         """What it computes in; vectors are float32 whatever it is."""
-        return self.module.tokens.weight.dtype
+        import torch
+
+        return torch.float32 if self._module is None else self._module.tokens.weight.dtype
 
     def encode(
         self,
@@ -107,7 +143,9 @@ class SentenceEncoder:
         on_overlong: OnOverlong = "truncate",
         progress: bool | None = None,
         language: str | None = None,
-    ) -> npt.NDArray[np.float32]:
+        precision: Precision = "float32",
+        dim: int | None = None,
+    ) -> npt.NDArray[Any]:
         """Embed n sentences.
 
         Batches hold sentences of one or few lengths, so nothing is padded and a vector does not
@@ -124,13 +162,19 @@ class SentenceEncoder:
                 raises.
             progress: show a progress bar; None shows one from 10,000 sentences on.
             language: of the sentences, as an ISO 639 code, for an encoder with preprocessing.
+            precision: ``"int8"``: a byte a dimension, every vector scaled so that its largest entry
+                is ±127; ``"ubinary"``: a bit a dimension, eight in a byte. Cosines nearly stay,
+                lengths do not, normalised or not.
+            dim: keep only so many dimensions, the first ones; None keeps all.
 
         Returns:
-            float32 [n, D], in the order of `sentences`.
+            float32 [n, D], in the order of `sentences`; of another precision int8 [n, D] or uint8
+            [n, D / 8], and D is `dim` if that is given.
 
         Raises:
             InputError: `sentences` is one string, or holds something that is no string; an
-                over-long sentence, if asked to; an unknown option; a language that is given to an
+                over-long sentence, if asked to; an unknown option; a `dim` that is not among the
+                model's, or of bits no multiple of 8; a language that is given to an
                 encoder without preprocessing, or that preprocessing lacks, or lacks a tool for.
         """
         check_sentences("sentences", sentences, allow_empty=True)
@@ -142,20 +186,23 @@ class SentenceEncoder:
                 f"language: got {language!r}, but this encoder reads every language alike; omit it"
             )
         n = len(sentences)
-        vectors = np.empty((n, self.dimension), dtype=np.float32)
+        form = VectorForm.of(dim, precision, self.dimension)
+        vectors = np.empty((n, form.columns), form.dtype)
         empty = truncated = 0
         show = n >= 10_000 if progress is None else progress
-        with tqdm(total=n, unit="sentence", unit_scale=True, disable=not show) as bar:
+        with progress_bar(n, show=show) as bar:
             chunks = self.encode_chunks(
                 ((i, sentences[i : i + CHUNK_SENTENCES]) for i in range(0, n, CHUNK_SENTENCES)),
                 batch_tokens=batch_tokens,
                 normalize=normalize,
                 on_overlong=on_overlong,
+                precision=precision,
+                dim=dim,
                 advance=bar.update,
             )
             for chunk in chunks:
                 end = chunk.first + len(chunk.vectors)
-                vectors[chunk.first : end] = chunk.vectors.cpu().numpy()
+                vectors[chunk.first : end] = chunk.vectors
                 empty += chunk.empty
                 truncated += chunk.truncated
         warn_of_odd_sentences(n, empty, truncated, self.config.max_tokens, stacklevel=3)
@@ -168,6 +215,8 @@ class SentenceEncoder:
         batch_tokens: int = 4096,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
+        precision: Precision = "float32",
+        dim: int | None = None,
         where: str = "sentences: item",
         advance: Callable[[int], object] = lambda _: None,
     ) -> Iterator[EncodedChunk]:
@@ -183,7 +232,8 @@ class SentenceEncoder:
         """
         check(batch_tokens >= 1, "batch_tokens", batch_tokens, "at least 1")
         check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
-        threads, limit = torch.get_num_threads(), self.config.max_tokens
+        form = VectorForm.of(dim, precision, self.dimension)
+        threads, limit = num_threads(), self.config.max_tokens
 
         def tokenise(first: int, chunk: Sequence[str]) -> _Tokens:
             try:
@@ -199,36 +249,77 @@ class SentenceEncoder:
                 )
             return first, ids, offsets[:-1], lengths
 
+        def encoded(tokens: _Tokens) -> EncodedChunk:
+            return self._encode_tokens(tokens, batch_tokens, normalize, form, advance)
+
+        numbered = iter(chunks)
+        current, following = next(numbered, None), next(numbered, None)
+        if following is None:  # a thread would have nothing to do meanwhile
+            if current is not None:
+                yield encoded(tokenise(*current))
+            return
+        assert current is not None
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1) as pool:
-            submitted = (pool.submit(tokenise, *numbered) for numbered in chunks)
+            waiting = chain((current, following), numbered)
+            submitted = (pool.submit(tokenise, *chunk) for chunk in waiting)
             ready = next(submitted, None)
             while ready is not None:
-                following = next(submitted, None)
-                yield self._encode_tokens(ready.result(), batch_tokens, normalize, advance)
-                ready = following
+                after = next(submitted, None)
+                yield encoded(ready.result())
+                ready = after
 
     def _encode_tokens(
         self,
         tokens: _Tokens,
         batch_tokens: int,
         normalize: bool,
+        form: VectorForm,
         advance: Callable[[int], object],
     ) -> EncodedChunk:
-        first, ids, offsets, lengths = tokens
+        first, ids, starts, lengths = tokens
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)
+        table = self._table or _table_of(self.module)
+        if table is not None:
+            vectors = table.means(ids, starts, lengths, form.dim, normalize=normalize)
+            advance(len(lengths))
+        else:
+            vectors = self._run_module(
+                ids, starts, lengths, batch_tokens, normalize, form.dim, advance
+            )
+            advance(empty)
+        return EncodedChunk(first, form.stored(vectors), empty, truncated)
+
+    def _run_module(
+        self,
+        ids: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        batch_tokens: int,
+        normalize: bool,
+        dim: int,
+        advance: Callable[[int], object],
+    ) -> npt.NDArray[np.float32]:
+        """The vectors of b sentences, float32 [b, dim]; `advance` counts those with a token."""
+        import torch
+
+        from ems_fast.model.packing import pack
+
         vectors = torch.zeros(len(lengths), self.dimension, device=self.device)
         with torch.inference_mode():
             for rows in _batches(lengths, batch_tokens):
-                packed = pack(ids, offsets[rows], lengths[rows]).to(self.device)
+                packed = pack(ids, starts[rows], lengths[rows]).to(self.device)
                 at = torch.from_numpy(rows).to(self.device)
                 vectors.index_copy_(0, at, self.module(packed).float())
                 advance(len(rows))
+            vectors = vectors[:, :dim]
             if normalize:
-                torch.nn.functional.normalize(vectors, out=vectors)
-        advance(empty)
-        return EncodedChunk(first, vectors, empty, truncated)
+                vectors = torch.nn.functional.normalize(vectors)
+        found: npt.NDArray[np.float32] = vectors.cpu().numpy()
+        return found
 
     def to(
         self, device: str | torch.device | None = None, dtype: Dtype | None = None
@@ -238,25 +329,75 @@ class SentenceEncoder:
         Raises:
             InputError: the device does not exist here, or the dtype does not go with it.
         """
+        if self._table is not None and str(device or "cpu") == "cpu" and dtype in _AS_STORED:
+            return self
+        from ems_fast.distributed.ranks import resolve_device
+
         resolved = self.device if device is None else resolve_device(device)
         wanted = None if dtype is None else resolve_dtype(dtype, resolved)
         self.module.to(device=resolved, dtype=wanted)
-        self.device = resolved
+        self.place = str(resolved)
         return self
 
     def fingerprint(self) -> str:
         """A hash of the model: its sizes, tokenizer, weights and dtype."""
         digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
         digest.update(self.tokenizer.sha256.encode())
+        if self._table is not None:
+            for array in (self._table.rows, self._table.scales):
+                if array is not None:
+                    digest.update(f"{array.dtype}".encode())
+                    digest.update(array.data)
+            return digest.hexdigest()
+        import torch
+
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        module = copy.deepcopy(self.module).cpu()
-        arguments = (module, self.tokenizer, self.config, self.device, None, self.preprocessing)
+        encoder = self._table or copy.deepcopy(self.module).cpu()
+        arguments = (encoder, self.tokenizer, self.config, self.place, None, self.preprocessing)
         return SentenceEncoder, arguments
+
+
+def _module_of_table(table: TokenTable, config: ModelConfig) -> Encoder:
+    import torch
+
+    from ems_fast.model.encoder import Encoder
+
+    with torch.device("meta"):  # nothing is drawn at random only to be replaced
+        module = Encoder(config)
+    module.load_state_dict({"tokens.weight": torch.from_numpy(table.float32())}, assign=True)
+    return module.eval()
+
+
+def _table_of(module: Encoder) -> TokenTable | None:
+    """The table of a module that the kernel can read, as a view of its weights, or None."""
+    import torch
+
+    weight = module.tokens.weight.detach()
+    if not module.is_table or weight.device.type != "cpu" or not weight.is_contiguous():
+        return None
+    if weight.dtype == torch.bfloat16:
+        return TokenTable(weight.view(torch.int16).numpy().view(np.uint16))
+    return TokenTable(weight.numpy()) if weight.dtype == torch.float32 else None
+
+
+def progress_bar(total: int, *, show: bool) -> AbstractContextManager[Any]:
+    """A bar of sentences; one that is not shown counts nothing, and needs no package."""
+    if not show:
+        return nullcontext(_NoBar())
+    from tqdm import tqdm
+
+    bar: AbstractContextManager[Any] = tqdm(total=total, unit="sentence", unit_scale=True)
+    return bar
+
+
+class _NoBar:
+    def update(self, _: int) -> None:
+        """Count nothing."""
 
 
 def warn_of_odd_sentences(
@@ -299,6 +440,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         InputError: an unknown name, or float16 on a CPU, which computes it slowly.
     """
+    import torch
+
     check_one_of("dtype", dtype, get_args(Dtype))
     if dtype == "float16" and device.type == "cpu":
         raise InputError("dtype: 'float16' is for GPUs; on a CPU use 'bfloat16' or 'float32'")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ems_fast.distributed.ranks import resolve_device
 from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
 from ems_fast.encoding.hub import download, on_hub
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError
 from ems_fast.model.config import ModelConfig
-from ems_fast.model.encoder import Encoder
+from ems_fast.model.token_table import TokenTable
 from ems_fast.runs.folder import RunFolder
+
+# A token table is loaded where there is no torch: what needs it imports it itself.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ems_fast.model.encoder import Encoder
 
 
 def load(
@@ -34,7 +38,8 @@ def load(
         run: the run's folder, or the name of a model that is shipped; None takes the shipped
             ``"multilingual"``. ``"hf:org/name"``, or ``"hf:org/name@revision"``, is downloaded once
             (extra ``hub``) and kept where ``huggingface_hub`` keeps things.
-        device: where to compute; None takes a GPU if there is one.
+        device: where to compute; None takes a GPU if there is one, but for a model without
+            layers, which needs none, the CPU.
         dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
             natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
             Vectors are float32 in any case.
@@ -47,21 +52,31 @@ def load(
     """
     if endpoint is not None and not on_hub(run):
         raise InputError(f"endpoint: got {endpoint!r}, but {run!r} is not on a hub (hf:org/name)")
-    resolved_device = resolve_device(device)
-    resolved_dtype = resolve_dtype(dtype, resolved_device)
     folder = RunFolder(download(str(run), endpoint) if on_hub(run) else folder_of(run))
-    folder.check_files()
-    config = folder.read_model_config()
-    tokenizer = folder.read_tokenizer()
+    document = folder.read_config()
+    config = folder.model_config(document)
+    table_alone = config.is_table and str(device or "cpu") == "cpu"
+    if not table_alone or dtype != "float32":
+        from ems_fast.distributed.ranks import resolve_device
+
+        resolved_device = resolve_device("cpu" if table_alone else device)
+        resolved_dtype = resolve_dtype(dtype, resolved_device)
+    tokenizer, weights = folder.open_model(document)
     if tokenizer.vocab_size != config.vocab_size:
         raise InputError(
             f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
             f"{config.vocab_size}"
         )
-    weights = folder.read_weights()
-    encoder = module_of(config, weights, f"{folder.weights}: does not fit config.toml")
-    released = folder.read_config().get("text", {}).get("preprocessing") == "released"
+    released = document.get("text", {}).get("preprocessing") == "released"
     chosen = preprocess_released if released else None
+    complaint = f"{folder.weights}: does not fit config.toml"
+    if table_alone and dtype == "float32":
+        try:
+            table = TokenTable.of_file(weights, (config.vocab_size, config.width))
+        except ValueError as error:
+            raise InputError(f"{complaint} ({error})") from error
+        return SentenceEncoder(table, tokenizer, config, preprocessing=chosen)
+    encoder = module_of(config, folder.read_weights(), complaint)
     return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype, chosen)
 
 
@@ -71,6 +86,8 @@ def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str
     Raises:
         InputError: with `complaint`, if they are not those of `config`.
     """
+    from ems_fast.model.encoder import Encoder
+
     prefix = "encoder."
     own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     encoder = Encoder(config)

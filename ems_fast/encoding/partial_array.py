@@ -47,12 +47,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def write_rows(file: IO[bytes], row: int, rows: int, vectors: npt.NDArray[np.float32]) -> None:
-    """Write `vectors` [b, D] to rows row … row + b − 1 of the `rows` rows that end `file`.
+def write_rows(file: IO[bytes], row: int, rows: int, vectors: npt.NDArray[Any]) -> None:
+    """Write `vectors` [b, ·] to rows row … row + b − 1 of the `rows` rows that end `file`.
 
     They are written, not mapped, so that they do not count as memory of the process.
     """
-    file.seek((row - rows) * 4 * vectors.shape[1], os.SEEK_END)
+    file.seek((row - rows) * vectors.itemsize * vectors.shape[1], os.SEEK_END)
     file.write(np.ascontiguousarray(vectors).data)
     file.flush()
 
@@ -61,7 +61,7 @@ class PartialArray:
     """The array while it is written, and the record of how far it is.
 
     Args:
-        shape: rows and D.
+        shape: rows and columns.
         identity: what the rows depend on; progress recorded with another one does not count.
 
     Attributes:
@@ -72,9 +72,12 @@ class PartialArray:
 
     _file: IO[bytes]
 
-    def __init__(self, path: Path, shape: tuple[int, int], identity: dict[str, Any]):
+    def __init__(
+        self, path: Path, shape: tuple[int, int], dtype: np.dtype[Any], identity: dict[str, Any]
+    ):
         self.path = path
         self.shape = shape
+        self.dtype = dtype
         self._partial = partial_path(path)
         self._identity = identity
         progress = read_json(progress_path(path))
@@ -139,7 +142,7 @@ class PartialArray:
         # The old record goes first: it must never stand beside an array that it does not describe.
         progress_path(self.path).unlink(missing_ok=True)
         self._file.truncate(0)
-        needed = 4 * self.shape[0] * self.shape[1]
+        needed = self.dtype.itemsize * self.shape[0] * self.shape[1]
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
             self._partial.unlink()
@@ -147,7 +150,7 @@ class PartialArray:
                 f"{self.path}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free "
                 "there; free some space or give an output on another disk"
             )
-        np.lib.format.open_memmap(self._partial, "w+", np.float32, self.shape)
+        np.lib.format.open_memmap(self._partial, "w+", self.dtype, self.shape)
 
     def advance(self, rows: int, **counts: int) -> None:
         """Note that `rows` more are written; record it every few seconds."""

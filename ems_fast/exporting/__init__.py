@@ -29,6 +29,7 @@ def export(
     *,
     to: Target,
     int8: bool = False,
+    with_onnx: bool = False,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
     """Write an encoder in the form of another library, with its tokenizer and a model card.
@@ -44,6 +45,8 @@ def export(
             one folder for both `ems_fast.load` and ``SentenceTransformer``.
         int8: quantise the weights of an ONNX graph to 8 bits, of what `ems_fast.load` reads the
             table of token vectors.
+        with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
+            folder too, and what fastembed and others read beside it (extra ``export``).
         licence: of the model, for the card.
 
     Returns:
@@ -56,8 +59,13 @@ def export(
     check_one_of("to", to, get_args(Target))
     if int8 and to == "sentence-transformers":
         raise InputError(f"int8: got True with to={to!r}, which is written in float32")
+    if with_onnx and to != "sentence-transformers":
+        raise InputError(
+            f"with_onnx: got True with to={to!r}; it adds a graph to a folder for "
+            "sentence-transformers"
+        )
     with staged_folder(Path(folder)) as path:
-        _write(encoder, path, to, int8, licence)
+        _write(encoder, path, to, int8, licence, with_onnx=with_onnx)
     return Path(folder)
 
 
@@ -104,10 +112,17 @@ def _write(
     int8: bool,
     licence: str,
     repository: str = "ORG/NAME",
+    *,
+    with_onnx: bool = False,
 ) -> None:
     """Write a form of the encoder and its card into an empty folder."""
     run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
+    if with_onnx and not model.config.is_table:
+        raise InputError(
+            "with_onnx: got True for a model with layers; only that of a token table lies in one "
+            "folder with it, so export to='onnx'"
+        )
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     use, library = {}, to
     if to == "onnx":
@@ -119,6 +134,8 @@ def _write(
     if to in ("sentence-transformers", "hub"):
         below = hub.BELOW if to == "hub" else ""
         sentence_transformers.write_sentence_transformers(model, path, below)
+        if with_onnx:
+            sentence_transformers.add_onnx(model, path)
         use = {"use": sentence_transformers.USE}
         notes += sentence_transformers.NOTES
     if to == "hub":

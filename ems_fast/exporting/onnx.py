@@ -84,26 +84,32 @@ def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) ->
     Raises:
         InputError: a package of the extra ``export`` is not installed.
     """
-    for package in ("onnx", "onnxscript", *(["onnxruntime"] if int8 else [])):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise InputError(
-                f"to: 'onnx' needs the package {package}, which is not installed; "
-                "pip install 'ems-fast[export]'"
-            ) from error
+    check_packages("to='onnx'", *(["onnxruntime"] if int8 else []))
     path = folder / "model.onnx"
     tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
     (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8"
     )
     (folder / "tokenizer.model").write_bytes(encoder.tokenizer.model)
-    _write_graph(encoder, path)
+    write_graph(encoder, path)
     if int8:
         _quantise(path)
 
 
-def _write_graph(encoder: SentenceEncoder, path: Path) -> None:
+def check_packages(option: str, *further: str) -> None:
+    """Raise `InputError` unless what writes graphs, and `further` packages, are installed."""
+    for package in ("onnx", "onnxscript", *further):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise InputError(
+                f"{option}: needs the package {package}, which is not installed; "
+                "pip install 'ems-fast[export]'"
+            ) from error
+
+
+def write_graph(encoder: SentenceEncoder, path: Path) -> None:
+    """Write the graph alone, in float32."""
     device = next(encoder.module.parameters()).device
     module = PaddedEncoder(encoder.module).eval()
     # No size of the example may be 0 or 1, which would be taken for constants.

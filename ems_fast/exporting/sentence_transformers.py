@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
+from ems_fast.exporting.onnx import check_packages, write_graph
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import LAYER_NORM_EPS, Encoder
-from ems_fast.text.tokenizer import PAD_ID, UNK_ID
+from ems_fast.text.tokenizer import PAD_ID, UNK_ID, Tokenizer
 
 USE = """\
 ```python
@@ -31,6 +32,9 @@ NOTES = [
     "sentence-transformers fails on a batch in which every sentence is empty; beside others, an "
     "empty one gets the zero vector.",
 ]
+# The folder of a table's module, beside which a graph and its files may lie: model2vec would take
+# weights and ``config.json`` in one folder for its own.
+_STATIC = "0_StaticEmbedding"
 
 
 def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: str = "") -> None:
@@ -41,7 +45,8 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: s
     that there is room for another form of the model.
     """
     modules, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
-    paths = {name: f"{i}_{name}" if i else below for i, name in enumerate(modules)}
+    first = below or (_STATIC if encoder.config.is_table else "")
+    paths = {name: f"{i}_{name}" if i else first for i, name in enumerate(modules)}
     files: dict[Path, Any] = {
         folder / "modules.json": _modules(paths),
         folder / "config_sentence_transformers.json": {
@@ -50,11 +55,59 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: s
     }  # fmt: skip
     for module, own in modules.items():
         files |= {folder / paths[module] / name: content for name, content in own.items()}
+    _write_json(files)
+    # In bytes: safetensors makes files that only their owner may read.
+    (folder / first / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def add_onnx(encoder: SentenceEncoder, folder: Path) -> None:
+    """Add the graph of a token table, and the files that describe it to others.
+
+    Raises:
+        InputError: a package of the extra ``export`` is not installed.
+    """
+    check_packages("with_onnx")
+    config, tokenizer = encoder.config, encoder.tokenizer
+    (folder / "onnx").mkdir()
+    write_graph(encoder, folder / "onnx" / "model.onnx")
+    _write_json(
+        {
+            folder / "config.json": {
+                "architectures": ["StaticEmbedding"],
+                "vocab_size": config.vocab_size,
+                "hidden_size": config.width,
+                "max_position_embeddings": config.max_tokens,
+                "pad_token_id": PAD_ID,
+                "dtype": "float32",
+            },
+            folder / "tokenizer.json": fast_tokenizer(tokenizer, config.max_tokens),
+            folder / "tokenizer_config.json": _tokenizer_config(config, tokenizer),
+            # None is special: the names of pad and unk in a text are text.
+            folder / "special_tokens_map.json": {},
+        },
+    )
+
+
+def _write_json(files: dict[Path, Any]) -> None:
     for path, content in files.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    # In bytes: safetensors makes files that only their owner may read.
-    (folder / below / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def _tokenizer_config(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The content of ``tokenizer_config.json``."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_tokens,
+        "pad_token": tokenizer.piece(PAD_ID),
+        "unk_token": tokenizer.piece(UNK_ID),
+        "padding_side": "right",
+        "truncation_side": "right",
+        # A sentence that holds the words <pad> or <unk> means those words.
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
 
 
 # The files of each module by name, and the tensors of the first one.
@@ -72,18 +125,7 @@ def _bert(encoder: SentenceEncoder) -> _Modules:
     transformer: dict[str, Any] = {
         "config.json": _bert_config(config),
         "tokenizer.json": fast_tokenizer(tokenizer),
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": config.max_tokens,
-            "pad_token": tokenizer.piece(PAD_ID),
-            "unk_token": tokenizer.piece(UNK_ID),
-            "padding_side": "right",
-            "truncation_side": "right",
-            # A sentence that holds the words <pad> or <unk> means those words.
-            "split_special_tokens": True,
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-        },
+        "tokenizer_config.json": _tokenizer_config(config, tokenizer),
         "sentence_bert_config.json": {
             "max_seq_length": config.max_tokens,
             "do_lower_case": False,  # the tokenizer's rules decide

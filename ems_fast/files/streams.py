@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
-
-import zstandard
+from typing import IO, TYPE_CHECKING, cast
 
 from ems_fast.errors import InputError
+
+if TYPE_CHECKING:
+    import zstandard
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 # Longer lines are not text: without a limit, a file without line ends would fill the memory.
@@ -47,10 +48,15 @@ class _ZstdReader(io.RawIOBase):
         return n
 
     def _decompress(self, data: bytes) -> bytes:
+        import zstandard  # plain text is read without it
+
         parts = []
         while data:
             frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            parts.append(frame.decompress(data))
+            try:
+                parts.append(frame.decompress(data))
+            except zstandard.ZstdError as error:
+                raise EOFError(str(error)) from error
             self._frame = None if frame.eof else frame
             data = frame.unused_data if frame.eof else b""
         return b"".join(parts)
@@ -93,7 +99,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                 yield io.BufferedReader(_ZstdReader(file), _CHUNK)
             else:
                 yield file
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
+    except (zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: the compressed file is damaged ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ems_fast.encoding.embeddings import Embeddings
+from ems_fast.encoding.embeddings import Embeddings, holds_vectors
 from ems_fast.errors import InputError, check, check_one_of
 
-# float16, float32 or float64 [n, D]; memory-mapped arrays and shards are read block by block.
-Vectors = npt.NDArray[np.floating] | Embeddings
-Index = Literal["exact", "faiss"]
+# float16, float32, float64 or int8 [n, D], or bits in uint8 [n, D / 8], which stand for ±1;
+# memory-mapped arrays and shards are read block by block.
+Vectors = npt.NDArray[Any] | Embeddings
+Index = Literal["exact", "faiss", "binary"]
 INDEXES: tuple[str, ...] = get_args(Index)
 
 # Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
@@ -88,13 +89,15 @@ def nearest_both(
     of an input is made, so memory-mapped arrays stay on disk.
 
     Args:
-        source_vectors: [n, D] of any float dtype; need not be normalised.
+        source_vectors: [n, D] of any float dtype, or int8 or bits as `encode` gives them; need not
+            be normalised. The two sides may differ in dtype.
         target_vectors: [m, D].
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
         device: where the products are computed.
         index: ``"exact"`` compares all with all; ``"faiss"`` makes an approximate index of each
-            side in turn, on the CPU, as `ems_fast.mining.faiss.nearest_faiss` describes.
+            side in turn, on the CPU, as `ems_fast.mining.faiss.nearest_faiss` describes;
+            ``"binary"`` an index of one bit a dimension.
 
     Returns:
         The neighbours of the source vectors (rows of `target_vectors`), and those of the target
@@ -132,18 +135,27 @@ def check_pair(name: str, vectors: Vectors, other_name: str, other: Vectors) -> 
     for side, given in ((name, vectors), (other_name, other)):
         if not isinstance(given, np.ndarray | Embeddings):
             raise InputError(f"{side}: got a {type(given).__name__}, expected a NumPy array [n, D]")
-        if not np.issubdtype(given.dtype, np.floating):
-            raise InputError(f"{side}: got dtype {given.dtype}, expected a float array [n, D]")
+        if not holds_vectors(given.dtype):
+            raise InputError(
+                f"{side}: got dtype {given.dtype}, expected a float array [n, D], int8 or bits in "
+                "uint8"
+            )
         if given.ndim != 2 or 0 in given.shape:
             raise InputError(
                 f"{side}: got an array of shape {given.shape}, "
                 f"expected [n, D] with at least one vector"
             )
-    if vectors.shape[1] != other.shape[1]:
+    if width(vectors) != width(other):
         raise InputError(
-            f"{name} and {other_name}: have {vectors.shape[1]} and {other.shape[1]} dimensions, "
+            f"{name} and {other_name}: have {width(vectors)} and {width(other)} dimensions, "
             f"expected the same; were they encoded by the same model?"
         )
+
+
+def width(vectors: Vectors) -> int:
+    """D, the dimensions of vectors; of bits, eight a column."""
+    columns: int = vectors.shape[1]
+    return 8 * columns if vectors.dtype == np.uint8 else columns
 
 
 def check_pairs(name: str, vectors: Vectors, other_name: str, other: Vectors) -> None:
@@ -166,7 +178,10 @@ def unit_rows(
     """
     with np.errstate(over="ignore"):  # what overflows is reported below
         # A copy: the caller's array may be read-only, and stays as it is.
-        copy = np.array(vectors[start:stop], dtype=np.float32, order="C")
+        given = vectors[start:stop]
+        if given.dtype == np.uint8:
+            given = np.unpackbits(given, axis=1).astype(np.float32) * 2 - 1
+        copy = np.array(given, dtype=np.float32, order="C")
     rows = torch.from_numpy(copy).to(device)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (b, 1)
     finite = torch.isfinite(norms).flatten()
@@ -208,13 +223,13 @@ def _search(
     both: bool,
 ) -> list[Neighbors]:
     """The neighbours of the source vectors and, if asked for both, those of the target vectors."""
-    if index == "faiss":
+    if index != "exact":
         from ems_fast.mining.faiss import nearest_faiss
 
         ways = [(source, target, names), (target, source, names[::-1])][: 1 + both]
-        return [nearest_faiss(a, b, k, names=called) for a, b, called in ways]
+        return [nearest_faiss(a, b, k, names=called, index=index) for a, b, called in ways]
     n, m = len(source), len(target)
-    side = block_side(source.shape[1], k, memory_bytes)
+    side = block_side(width(source), k, memory_bytes)
     best = [_Best(count, k, device) for count in ((n, m) if both else (n,))]
     scores = torch.empty(min(side, n) * min(side, m), dtype=torch.float32, device=device)
     for i, i_end in blocks(n, side):

@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ems_fast.errors import BackendError, InputError
-from ems_fast.mining.exact import Neighbors, Vectors, blocks, unit_rows
+from ems_fast.mining.exact import Neighbors, Vectors, blocks, unit_rows, width
 
 # Vectors that the clustering is trained on, per cluster: more does not make it better.
 SAMPLE_PER_CLUSTER = 64
@@ -19,18 +20,29 @@ MIN_PROBES = 16
 PROBE_SHARE = 1 / 32
 # Candidates taken from the index for each neighbour asked for, then ranked by their exact cosine.
 CANDIDATES = 4
+# Signs tell less, and cost less to compare.
+BINARY_CANDIDATES = 32
+# Signs of so many items are all compared; of more, those of some clusters.
+FLAT_ITEMS = 1_000_000
 BLOCK = 4096
 
 
-def nearest_faiss(queries: Vectors, items: Vectors, k: int, *, names: tuple[str, str]) -> Neighbors:
+def nearest_faiss(
+    queries: Vectors, items: Vectors, k: int, *, names: tuple[str, str], index: str = "faiss"
+) -> Neighbors:
     """Find most of the k items with the highest cosine for each query, for `nearest`.
 
     The items are clustered (about 4·√m clusters) and held as one byte a dimension; each query is
     compared with those of the nearest clusters, and the best 4·k of them are ranked by their exact
     cosine, read from `items`. So the scores are exact, but a neighbour may be missed.
 
+    The index ``"binary"`` holds one bit a dimension, its sign. A query is compared by Hamming
+    distance with all items, from a million on with those of the nearest clusters, and the best 32·k
+    are ranked as above: by their exact cosine where `items` are floats or bytes.
+
     Memory beside the inputs and the result: m·(D + 8) bytes for the index, about 512·√m·D·4 bytes
-    while it is made, and blocks of a few thousand vectors. Inputs may be memory-mapped or sharded.
+    while it is made, and blocks of a few thousand vectors; for ``"binary"`` m·(D / 8 + 8) bytes.
+    Inputs may be memory-mapped or sharded.
 
     The arguments were checked by `ems_fast.mining.exact.nearest`, but for their values.
 
@@ -38,20 +50,23 @@ def nearest_faiss(queries: Vectors, items: Vectors, k: int, *, names: tuple[str,
         BackendError: faiss is not installed.
         InputError: vectors that are not finite.
     """
-    faiss = _faiss()
-    index = _build(faiss, items, names[1])
+    faiss = _faiss(index)
+    binary = index == "binary"
+    built = (_build_binary if binary else _build)(faiss, items, names[1])
     n, m = len(queries), len(items)
-    wanted = min(m, CANDIDATES * k)
+    wanted = min(m, (BINARY_CANDIDATES if binary else CANDIDATES) * k)
     indices = np.empty((n, k), np.int64)
     scores = np.empty((n, k), np.float32)
     for start, stop in blocks(n, max(1, BLOCK // max(1, wanted // 16))):
         block = unit_rows(names[0], queries, start, stop)  # (b, D)
-        _, found = index.search(block.numpy(), wanted)  # (b, wanted), −1 where there are too few
+        asked = _bits(block) if binary else block.numpy()
+        _, found = built.search(asked, wanted)  # (b, wanted), −1 where there are too few
         if (found < 0).any():
             # Too few items in the clusters searched: look at all of them for these queries.
             short = np.flatnonzero((found < 0).any(axis=1))
-            parameters = faiss.SearchParametersIVF(nprobe=index.nlist)
-            _, found[short] = index.search(block.numpy()[short], wanted, params=parameters)
+            probes, built.nprobe = built.nprobe, built.nlist
+            _, found[short] = built.search(asked[short], wanted)
+            built.nprobe = probes
         cosine = _cosines(block, items, found, names[1])
         best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         indices[start:stop] = np.take_along_axis(found, best, axis=1)
@@ -59,9 +74,41 @@ def nearest_faiss(queries: Vectors, items: Vectors, k: int, *, names: tuple[str,
     return Neighbors(indices, scores)
 
 
+def _bits(rows: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """The signs of rows [b, D] with D a multiple of 8 or filled up to one, eight in a byte."""
+    return np.packbits(rows.numpy() > 0, axis=1)
+
+
+def _build_binary(faiss: ModuleType, items: Vectors, name: str) -> Any:
+    """An index of the signs of the items [m, D]: all of them, or from a million on in clusters."""
+    m, D = len(items), -(-width(items) // 8) * 8
+    index = faiss.IndexBinaryFlat(D)
+    if m > FLAT_ITEMS:
+        clusters = int(4 * math.sqrt(m))
+        index = faiss.IndexBinaryIVF(index, D, clusters)
+        index.cp.max_points_per_centroid = SAMPLE_PER_CLUSTER
+        index.cp.min_points_per_centroid = 1
+        index.train(_bits(_sample(items, SAMPLE_PER_CLUSTER * clusters, name)))
+        index.nprobe = max(MIN_PROBES, int(clusters * PROBE_SHARE))
+    for start, stop in blocks(m, BLOCK):
+        index.add(_bits(unit_rows(name, items, start, stop)))
+    return index
+
+
+def _sample(items: Vectors, size: int, name: str) -> torch.Tensor:
+    """At most `size` of the items, evenly spaced: of the whole file, and the same every time."""
+    sample = np.linspace(0, len(items) - 1, min(len(items), size), dtype=np.int64)
+    try:
+        return unit_rows(name, items[sample], 0, len(sample))
+    except InputError:  # it counts rows in the sample: find the row itself
+        for start, stop in blocks(len(items), BLOCK):
+            unit_rows(name, items, start, stop)
+        raise
+
+
 def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
     """An inverted file of the items [m, D], one byte a dimension."""
-    m, D = items.shape
+    m, D = len(items), width(items)
     clusters = max(1, min(int(4 * math.sqrt(m)), m // 39))
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(D), D, clusters, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
@@ -69,16 +116,7 @@ def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
     index.cp.max_points_per_centroid = SAMPLE_PER_CLUSTER
     index.cp.min_points_per_centroid = 1
     index.cp.spherical = True
-    # Evenly spaced, so that the sample is that of the whole file and the same every time.
-    sample = np.linspace(0, m - 1, min(m, SAMPLE_PER_CLUSTER * clusters), dtype=np.int64)
-    try:
-        rows = unit_rows(name, items[sample], 0, len(sample)).numpy()
-    except InputError:  # it counts rows in the sample: find the row itself
-        for start, stop in blocks(m, BLOCK):
-            unit_rows(name, items, start, stop)
-        raise
-    index.train(rows)
-    del rows
+    index.train(_sample(items, SAMPLE_PER_CLUSTER * clusters, name).numpy())
     for start, stop in blocks(m, BLOCK):
         index.add(unit_rows(name, items, start, stop).numpy())
     index.nprobe = min(clusters, max(MIN_PROBES, int(clusters * PROBE_SHARE)))
@@ -99,12 +137,12 @@ def _cosines(
     return cosines
 
 
-def _faiss() -> ModuleType:
+def _faiss(index: str) -> ModuleType:
     try:
         import faiss
     except ImportError as error:
         raise BackendError(
-            f"index='faiss' needs faiss, which cannot be imported ({error}); install it with "
+            f"index={index!r} needs faiss, which cannot be imported ({error}); install it with "
             "`pip install 'ems-fast[faiss]'`, or use index='exact'"
         ) from error
     faiss.omp_set_num_threads(torch.get_num_threads())

@@ -127,7 +127,8 @@ def mine(
         memory_bytes: working memory of the search, as in `nearest_both`.
         device: where the search computes its products.
         index: ``"exact"`` compares all sentences with all; ``"faiss"`` (an extra) finds most of
-            the neighbours, for collections beyond a million; see `nearest_both`.
+            the neighbours, for collections beyond a million; ``"binary"`` (of the same extra)
+            compares signs first, in an eighth of its memory; see `nearest_both`.
 
     Raises:
         InputError: not strings, empty, k larger than a side; an unknown margin, strategy or index.
@@ -175,8 +176,8 @@ def mine_vectors(
 ) -> Mining:
     """`mine` for vectors that are already there, [n, D] and [m, D]; every row takes part.
 
-    They are of any float dtype, also memory-mapped or as `open_embeddings` gives them, and need not
-    be normalised. The options are those of `mine`.
+    They are of any float dtype, int8 or bits, also memory-mapped or as `open_embeddings` gives
+    them, and need not be normalised. The options are those of `mine`.
 
     Raises:
         InputError: vectors that are empty, not finite or of different widths; options as in `mine`.

@@ -1,7 +1,8 @@
-"""The model: its sizes, its encoder and the heads that train it."""
+"""The model: its sizes, its encoder and the heads that train it.
+
+Only what needs no torch is imported here.
+"""
 
 from ems_fast.model.config import PRESETS, ModelConfig, preset
-from ems_fast.model.ems import EMSModel
-from ems_fast.model.encoder import Encoder
 
-__all__ = ["PRESETS", "EMSModel", "Encoder", "ModelConfig", "preset"]
+__all__ = ["PRESETS", "ModelConfig", "preset"]

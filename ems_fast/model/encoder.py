@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.packing import Packed
-from ems_fast.ops import table_mean
+from ems_fast.ops.table import table_mean
 from ems_fast.text.tokenizer import PAD_ID
 
 LAYER_NORM_EPS = 1e-12
@@ -95,10 +95,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(config.vocab_size, config.width, padding_idx=PAD_ID)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.is_table = config.is_table
         # Of a table: give its gradient as the rows that the batch touches, a sparse tensor, which
         # optimisers have to understand.
         self.sparse_gradient = False
-        if config.is_table:
+        if self.is_table:
             return
         self.positions = nn.Embedding(config.max_tokens + 1, config.width, padding_idx=0)
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
@@ -106,7 +107,7 @@ class Encoder(nn.Module):
 
     def forward(self, packed: Packed) -> Tensor:
         """Embeddings u [B, D], at least float32, in the caller's order of sentences."""
-        if not self.layers:
+        if self.is_table:
             means: Tensor = table_mean(
                 self.tokens.weight, packed.ids, packed.lengths(), sparse=self.sparse_gradient
             )

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops import workspace
-from ems_fast.ops.native import has_fast_gemm, kernels, num_threads, runs_on_cuda
+from ems_fast.ops.native import has_fast_gemm, kernels, runs_on_cuda
+from ems_fast.ops.threads import num_threads
 
 
 def is_native(dtype: torch.dtype, device: torch.device) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.errors import BackendError
+from ems_fast.ops.threads import num_threads
 
 
 def _load(name: str) -> tuple[ModuleType | None, str | None]:
@@ -124,11 +125,6 @@ class Kernels:
             with torch.cuda.device(self._gpu):
                 return kernel(*arguments, *self._where)
         return kernel(*arguments, *self._where)
-
-
-def num_threads() -> int:
-    """Threads that a kernel may use: torch's own setting, so there is one knob."""
-    return torch.get_num_threads()
 
 
 def has_fast_bfloat16() -> bool:

@@ -7,20 +7,19 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from mmap import mmap
 from pathlib import Path
-from typing import Any
-
-import tomli_w
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing, temporary_files, write_text
+from ems_fast.files.tensors import MappedTensors
 from ems_fast.model.config import ModelConfig
-from ems_fast.model.quantisation import dequantise
 from ems_fast.text.tokenizer import Tokenizer
+
+# What needs torch imports it itself: a run's folder is also read where there is none.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,6 +90,8 @@ class RunFolder:
 
     def write_config(self, sections: dict[str, dict[str, Any]]) -> None:
         """Write ``config.toml``; None values are left out, as TOML has none."""
+        import tomli_w
+
         document = {
             name: {key: value for key, value in section.items() if value is not None}
             for name, section in sections.items()
@@ -120,7 +121,11 @@ class RunFolder:
 
     def read_model_config(self) -> ModelConfig:
         """The model's sizes and languages."""
-        section = dict(self.read_config().get("model", {}))
+        return self.model_config(self.read_config())
+
+    def model_config(self, document: dict[str, Any]) -> ModelConfig:
+        """The model's sizes and languages, as ``config.toml`` tells them."""
+        section = dict(document.get("model", {}))
         section["languages"] = tuple(section.get("languages", ()))
         try:
             return ModelConfig(**section)
@@ -132,25 +137,32 @@ class RunFolder:
         files = (self.tokenizer, self.weights)
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
-    def check_files(self) -> None:
-        """Compare the model's files with their digests, where ``config.toml`` has them.
+    def open_model(self, document: dict[str, Any]) -> tuple[Tokenizer, MappedTensors]:
+        """The tokenizer and the weights, each read once, compared with their digests if there are.
+
+        Args:
+            document: what `read_config` gave.
 
         Raises:
-            InputError: one is damaged.
+            InputError: one is missing or damaged.
         """
-        recorded = self.read_config().get("files")
-        if recorded is None:
-            return
         try:
-            found = self.digests()
+            tokenizer = self.tokenizer.read_bytes()
         except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-        for name, digest in found.items():
-            if recorded.get(name) != digest:
-                raise InputError(
-                    f"{self.path / name}: is damaged (its SHA-256 is not the one in "
-                    f"{self.config.name}); export or install the model again"
-                )
+            raise InputError(f"{self.tokenizer}: cannot be read ({error.strerror})") from error
+        weights = MappedTensors(self.weights)
+        recorded: dict[str, str] = document.get("files", {})
+        if recorded:
+            self._compare(self.tokenizer, tokenizer, recorded)
+            self._compare(self.weights, weights.content, recorded)
+        return Tokenizer(tokenizer, name=str(self.tokenizer)), weights
+
+    def _compare(self, path: Path, content: bytes | mmap, recorded: dict[str, str]) -> None:
+        if recorded.get(path.name) != hashlib.sha256(content).hexdigest():
+            raise InputError(
+                f"{path}: is damaged (its SHA-256 is not the one in {self.config.name}); export or "
+                "install the model again"
+            )
 
     def read_tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
@@ -163,12 +175,19 @@ class RunFolder:
 
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Replace ``model.safetensors``."""
+        from safetensors.torch import save
+
         tensors = {name: tensor.contiguous().cpu() for name, tensor in state.items()}
         with replacing(self.weights) as path:  # safetensors' own writing would drop the lock
             path.write_bytes(save(tensors))
 
     def read_weights(self) -> dict[str, Tensor]:
         """The tensors of ``model.safetensors``."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from ems_fast.model.quantisation import dequantise
+
         try:
             return dequantise(load_file(self.weights))
         except (OSError, SafetensorError) as error:
@@ -178,6 +197,8 @@ class RunFolder:
 
     def write_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace ``checkpoints/last.pt``."""
+        import torch
+
         with replacing(self.checkpoint) as path:
             torch.save(state, path)
 
@@ -187,6 +208,8 @@ class RunFolder:
 
     def read_checkpoint(self) -> dict[str, Any]:
         """What `write_checkpoint` wrote last."""
+        import torch
+
         try:
             state: dict[str, Any] = torch.load(
                 self.checkpoint, map_location="cpu", weights_only=True

@@ -6,7 +6,6 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
+from ems_fast import _encoding
 from ems_fast.errors import InputError
 
 PAD_ID = 0
@@ -87,8 +87,8 @@ class Tokenizer:
         """
         encoded = self._processor.encode(list(sentences), num_threads=num_threads)
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
-        flat = np.fromiter(chain.from_iterable(encoded), np.int64, int(offsets[-1]))
+        flat = np.empty(_encoding.list_ends(offsets.ctypes.data + 8, encoded), np.int64)
+        _encoding.flatten(flat.ctypes.data, encoded)
         return flat, offsets
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from ems_fast.corpus import BinaryCorpus
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing, write_text
 from ems_fast.model.packing import Packed
-from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training.batches.batch import Batch
 
 

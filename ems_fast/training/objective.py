@@ -14,8 +14,9 @@ from ems_fast.errors import InputError, check
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import Packed
-from ems_fast.ops import contrastive_loss, xtr_loss
+from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.impl import Impl, fused_runs_on
+from ems_fast.ops.xtr.loss import xtr_loss
 from ems_fast.training.batches.batch import Batch
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ems_fast import BagOfWords, BinaryCorpus, backends, contrastive_loss, xtr_loss
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
 from ems_fast.model.config import preset
+from ems_fast.model.ems import EMSModel
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective, ObjectiveConfig

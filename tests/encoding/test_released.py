@@ -15,7 +15,7 @@ import torch
 import ems_fast
 from ems_fast import InputError, ModelConfig
 from ems_fast.encoding.released.text import preprocess_released
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.text.tokenizer import Tokenizer
 
 SMALL = {"layers": 2, "width": 32, "heads": 4, "ffn_width": 64, "language_width": 8,

@@ -9,11 +9,11 @@ from support.plain_ems import plain_embedding, plain_losses
 from support.synthetic import TINY
 
 from ems_fast.errors import InputError
-from ems_fast.model import EMSModel
 from ems_fast.model.config import ModelConfig, preset
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.encoder import SHORT
 from ems_fast.model.packing import Packed, pack
-from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.objective import Objective, ObjectiveConfig
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ems_fast.encoding.released.load import state_from_released
-from ems_fast.model import EMSModel
 from ems_fast.model.config import ModelConfig
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import pack
-from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.objective import Objective, ObjectiveConfig
 

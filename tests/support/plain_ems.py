@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 
 
 def layer_norm(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:

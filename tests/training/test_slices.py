@@ -17,8 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 import ems_fast
 from ems_fast import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
 from ems_fast.model.config import ModelConfig
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import pack
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch

@@ -12,8 +12,8 @@ from support.synthetic import TINY, ending_after, write_text
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
-from ems_fast.model import EMSModel, preset
-from ems_fast.model.config import PRESETS, preset_name
+from ems_fast.model.config import PRESETS, preset, preset_name
+from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.clipping import clip_gradients

@@ -17,8 +17,8 @@ from baselines.plain_recipe import PlainRecipe, Side, padded
 
 from ems_fast import SentenceEncoder
 from ems_fast.corpus import BinaryCorpus
-from ems_fast.model import EMSModel
 from ems_fast.model.config import preset
+from ems_fast.model.ems import EMSModel
 from study.budget import Budget, learning_rate_factor
 from study.config import Places, Row
 from study.systems import Trained

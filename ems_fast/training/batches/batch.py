@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.model.packing import Packed, map_tensors
-from ems_fast.ops import BagOfWords
+from ems_fast.ops.bag_of_words import BagOfWords
 
 
 @dataclass(frozen=True)

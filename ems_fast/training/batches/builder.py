@@ -9,8 +9,7 @@ import torch
 from ems_fast._batching import PairReader
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.model.packing import assemble, positions_of
-from ems_fast.ops import BagOfWords
-from ems_fast.ops.bag_of_words import Weighting
+from ems_fast.ops.bag_of_words import BagOfWords, Weighting
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.batches.sampler import Rows
 

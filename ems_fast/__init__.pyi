@@ -1,0 +1,69 @@
+from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
+from ems_fast.encoding.bulk import EncodedFile, encode_file
+from ems_fast.encoding.embeddings import Embeddings, open_embeddings
+from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
+from ems_fast.encoding.load import load
+from ems_fast.encoding.released.load import load_released
+from ems_fast.errors import BackendError, EmsError, InputError, TrainingError
+from ems_fast.evaluation import (
+    EvalSet,
+    Evaluation,
+    evaluate,
+    evaluate_classification,
+    evaluate_folders,
+    evaluate_retrieval,
+    evaluate_sts,
+    read_eval_sets,
+)
+from ems_fast.exporting import export, push
+from ems_fast.mining import fit_threshold, mine, score_pairs
+from ems_fast.model.config import ModelConfig
+from ems_fast.ops.backends import Backend, backends
+from ems_fast.ops.bag_of_words import BagOfWords
+from ems_fast.ops.contrastive.loss import contrastive_loss
+from ems_fast.ops.xtr.loss import xtr_loss
+from ems_fast.training import TrainResult, train
+
+__version__: str
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BagOfWords",
+    "BinaryCorpus",
+    "Embeddings",
+    "EmsError",
+    "EncodedFile",
+    "EncodingWarning",
+    "EvalSet",
+    "Evaluation",
+    "Gettext",
+    "InputError",
+    "ModelConfig",
+    "Moses",
+    "SentenceEncoder",
+    "Tmx",
+    "TrainResult",
+    "TrainingError",
+    "Tsv",
+    "backends",
+    "contrastive_loss",
+    "encode_file",
+    "evaluate",
+    "evaluate_classification",
+    "evaluate_folders",
+    "evaluate_retrieval",
+    "evaluate_sts",
+    "export",
+    "fit_threshold",
+    "format_report",
+    "load",
+    "load_released",
+    "mine",
+    "open_embeddings",
+    "prepare",
+    "push",
+    "read_eval_sets",
+    "score_pairs",
+    "train",
+    "xtr_loss",
+]
