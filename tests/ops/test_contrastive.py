@@ -204,6 +204,34 @@ class ContrastiveTests:
         )
         torch.testing.assert_close(both, got)  # twice the same text counts once
 
+    @pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
+    @pytest.mark.parametrize("temperature", [0.005, 0.1])
+    @pytest.mark.parametrize("widths", [(1,), (3, 8, 15)])
+    def test_first_coordinates_have_the_loss_of_an_embedding(
+        self, widths: tuple[int, ...], temperature: float, needs: tuple[bool, bool],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        a, b = self.vectors(40, 16), self.others(50, 16)
+        a[3, : widths[0]] = 0  # no embedding at the first width
+        options: dict[str, Any] = {"source_ids": self.ids(50, 40), "margin": 0.2, "hardness": 2.0}
+        options |= {"temperature": temperature, "reduction": "none"}
+        found = []
+        for tile_bytes, matryoshka in ((1 << 12, widths), (1 << 22, widths), (1 << 22, None)):
+            use_tiles(monkeypatch, tile_bytes)
+            x, y = (v.clone().requires_grad_(need) for v, need in zip((a, b), needs, strict=True))
+            if matryoshka:
+                losses = contrastive_loss(x, y, matryoshka=matryoshka, **options)
+            else:
+                parts = [
+                    contrastive_loss_reference(x[:, :w], y[:, :w], **options) for w in (*widths, 16)
+                ]
+                losses = torch.stack(parts).mean(0)
+            upstream = torch.linspace(-0.5, 2.0, 40, dtype=a.dtype, device=a.device)
+            inputs = [v for v in (x, y) if v.requires_grad]
+            found.append([losses.detach(), *torch.autograd.grad(losses, inputs, upstream)])
+        for got in found[:2]:
+            assert_matches(got, found[2], 1e-11)
+
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
     @pytest.mark.parametrize("several", [False, True])
     def test_an_empty_batch_trains_on_nothing(self, reduction: str, several: bool) -> None:
@@ -610,6 +638,12 @@ def test_properties(data: st.DataFrame | Any) -> None:
         ({"temperature": torch.tensor(1)}, r"temperature: a torch\.int64 tensor"),
         ({"margin": -0.1}, r"margin: got -0\.1"),
         ({"margin": 1}, "margin: got 1"),
+        (
+            {"matryoshka": (2, 1)},
+            r"matryoshka: got \(2, 1\), expected ascending widths from 1 to 2",
+        ),
+        ({"matryoshka": (3,)}, r"matryoshka: got \(3,\)"),
+        ({"matryoshka": (1.5,)}, r"matryoshka: got \(1\.5,\)"),
         ({"hardness": -1.0}, r"hardness: got -1\.0, expected 0 or more"),
         ({"hardness": float("nan")}, "hardness: got nan"),
         ({"temperature": "hot"}, "temperature: got 'hot'"),

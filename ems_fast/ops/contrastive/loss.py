@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ def contrastive_loss(
     margin: float = 0.0,
     hardness: float = 0.0,
     several_positives: bool = False,
+    matryoshka: Sequence[int] = (),
     reduction: Reduction = "mean",
     impl: Impl = "fused",
 ) -> Tensor:
@@ -50,7 +52,9 @@ def contrastive_loss(
     are normalised). With `several_positives` the entries that share a text with the pair are not
     left out but are positives too: the mean of all of a row's, margin included, stands for s_ii
     (``L_out`` of Khosla et al., "Supervised contrastive learning", 2020), and likewise of a
-    column's.
+    column's. With `matryoshka` the loss is the mean of those of the first coordinates, so many of
+    them as each width says, and of all (Kusupati et al., "Matryoshka representation learning",
+    2022): then the first coordinates alone are an embedding too.
 
     ``fused`` works in tiles of a few megabytes and keeps them for the backward pass while that
     takes no more than 320 MB; beyond, its memory does not grow with B · M. It has first derivatives
@@ -69,6 +73,7 @@ def contrastive_loss(
         margin: 0 or more, less than 1.
         hardness: 0 or more and finite; 0 weights all alike.
         several_positives: what to do with entries of equal ids: attract instead of leave out.
+        matryoshka: widths from 1 to E − 1, ascending.
         reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` or ``compiled``.
 
@@ -87,12 +92,23 @@ def contrastive_loss(
     check(0 <= hardness < math.inf, "hardness", hardness, "0 or more and finite")
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
+    _check_widths(matryoshka, a.shape[1])
+    if matryoshka:
+        losses = [
+            contrastive_loss(
+                a[:, :width], b[:, :width], temperature=temperature, source_ids=source_ids,
+                target_ids=target_ids, margin=margin, hardness=hardness,
+                several_positives=several_positives, reduction=reduction, impl=impl,
+            )
+            for width in (*matryoshka, a.shape[1])
+        ]  # fmt: skip
+        return torch.stack(losses).mean(dim=0)
     if impl == "fused":
         check_fused_device(a.device)
-        losses = contrastive_loss_fused(
+        by_pair = contrastive_loss_fused(
             a, b, temperature, source_ids, target_ids, margin, hardness, several_positives
         )
-        return reduce_rows(losses, reduction)
+        return reduce_rows(by_pair, reduction)
     run: Callable[..., Tensor] = contrastive_loss_reference
     if impl == "compiled":
         run = functools.partial(run_compiled, run)
@@ -151,3 +167,9 @@ def _check_ids(name: str, ids: Tensor | None, b: Tensor) -> None:
         )
     if ids.device != b.device:
         raise InputError(f"{name}: on {ids.device}, expected b's device {b.device}")
+
+
+def _check_widths(widths: Sequence[int], E: int) -> None:
+    whole = all(isinstance(width, int) and 1 <= width < E for width in widths)
+    ascending = whole and all(x < y for x, y in itertools.pairwise(widths))
+    check(ascending, "matryoshka", tuple(widths), f"ascending widths from 1 to {E - 1}")
