@@ -100,7 +100,7 @@ def _forward(
 
     sums = a.new_zeros(B + M, dtype=torch.float64)
     loss = a.new_empty(B)
-    totals = a.new_zeros(2, B + M if several else 0, dtype=torch.float64)
+    totals = a.new_zeros(2, B + M, dtype=torch.float64) if several else None
     rows, columns = tile_shape(B, M, a)
     kept = workspace.empty(_kept_shape(B, M, rows, columns, a.dtype.itemsize), a.dtype, a.device)
     keep = len(kept) > 0
@@ -117,11 +117,12 @@ def _forward(
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
             native.place_positives(tile, row, column, totals)
             native.accumulate(sums, loss, tile, room, row, column, keep)
-    if several:
-        mean = totals[0] / totals[1]
-        loss.copy_((mean[:B] + mean[B:][:B]) / 2)
+    counts = a.new_empty(0, dtype=torch.float64)
+    if totals is not None:
+        mean, counts = totals[0] / totals[1], totals[1].clone()
+        loss.copy_((mean[:B] + mean[B : 2 * B]) / 2)
     native.finish(loss, sums)
-    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept, totals[1].clone()
+    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept, counts
 
 
 def _fake_forward(a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, ...]:

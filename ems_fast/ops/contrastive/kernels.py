@@ -107,8 +107,8 @@ class ContrastiveKernels:
         negative with its weight. Of several positives also fill `totals`, float64 [2, B + M]: the
         sums over those of each row and of each column, and how many they are.
         """
-        share = self.slope / self.k
         if self._several:
+            share = self.slope / self.k
             sums, counts = (None, None) if totals is None else totals
             self._kernels.run(
                 "contrastive_gather_positives", tile, sums, counts, self._margin, share,
@@ -118,7 +118,7 @@ class ContrastiveKernels:
         if self._margin:
             positives_of(tile, row, column).sub_(self._margin)
         if self._hardness:
-            positives_of(tile, row, column).mul_(share)
+            positives_of(tile, row, column).mul_(self.slope / self.k)
 
     def pull_positives(
         self, gradient: Tensor, along: Tensor, pull: Tensor, row: int, column: int
