@@ -9,6 +9,9 @@
 // underflow either: then ("bounded") one exp serves both sums. Otherwise each row and each column
 // carries its running maximum, passed as `row_max` and `column_max`; null means bounded.
 //
+// A row may have several positives: those that share an id with it. Then `gather_positives` and
+// `pull_positives` treat them, and the other kernels are given no groups and a slope of 0.
+//
 // Results do not depend on the number of threads: rows are cut into slabs of fixed size, whose
 // partial sums are added in order.
 #pragma once
@@ -61,11 +64,24 @@ struct ContrastiveKernels {
                 const T* grad_loss, int64_t B, int64_t M, double k);
 
   // tile → gradient of the loss with respect to its cosines. `kept`: the tile is what `accumulate`
-  // left with keep. gradient may be the tile itself.
+  // left with keep. gradient may be the tile itself. slope · grad_loss[i] is what positives lose:
+  // the derivative of their exponent, which is not k where negatives are weighted.
   void (*gradient)(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
                    const T* row_max, const T* column_max, const T* grad_loss,
                    DuplicateGroups sources, DuplicateGroups targets, TilePlace place, double k,
-                   bool kept, int threads);
+                   double slope, bool kept, int threads);
+
+  // Each positive t of the tile becomes (t - margin) · share, and is added to the sums of its row
+  // and of its column, [B] and [M], and counted in the counts; all four may be null together.
+  void (*gather_positives)(T* tile, double* row_sum, double* row_count, double* column_sum,
+                           double* column_count, DuplicateGroups sources, DuplicateGroups targets,
+                           TilePlace place, double margin, double share, int threads);
+
+  // Subtracts row_pull + column_pull, [B] and [M], from the gradient of each positive of the tile,
+  // and adds what is left of them to along [B], row by row.
+  void (*pull_positives)(T* gradient, double* along, const T* row_pull, const T* column_pull,
+                         DuplicateGroups sources, DuplicateGroups targets, TilePlace place,
+                         int threads);
 
   // Through the normalisation, in place: grad holds the gradient of unit and becomes that of x.
   // Returns Σ grad · unit.

@@ -18,6 +18,20 @@ int64_t slabs_of(int64_t rows) { return (rows + slab_rows - 1) / slab_rows; }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// The first of the ascending members at or after `least`.
+const int32_t* first_from(const int32_t* from, const int32_t* to, int64_t least) {
+  for (int64_t length = to - from; length > 0;) {
+    const int64_t half = length / 2;
+    if (from[half] < least) {
+      from += half + 1;
+      length -= half + 1;
+    } else {
+      length = half;
+    }
+  }
+  return from;
+}
+
 // Writes `value` to the entries of row i's tile row that are no negatives of it.
 template <typename T>
 void overwrite_masked(T* row, const DuplicateGroups& groups, const TilePlace& place, int64_t i,
@@ -26,19 +40,30 @@ void overwrite_masked(T* row, const DuplicateGroups& groups, const TilePlace& pl
   const int32_t* from = groups.order + groups.begin[i];
   const int32_t* to = groups.order + groups.end[i];
   if (to - from == 1) return;
-  const int32_t* low = from;  // the first member at or after the tile's first column
-  for (int64_t length = to - from; length > 0;) {
-    const int64_t half = length / 2;
-    if (low[half] < place.column) {
-      low += half + 1;
-      length -= half + 1;
-    } else {
-      length = half;
-    }
-  }
+  const int32_t* low = first_from(from, to, place.column);
   const int64_t last = place.column + place.columns;
   for (; low < to && *low < last; ++low)
     if (*low != i) row[*low - place.column] = value;
+}
+
+// Calls visit(j) for i itself and for all that share an id with it, once each, in [first, last).
+template <typename Visit>
+void visit_positives(const DuplicateGroups& sources, const DuplicateGroups& targets, int64_t i,
+                     int64_t first, int64_t last, Visit visit) {
+  if (sources.order) {
+    const int32_t* const end = sources.order + sources.end[i];
+    const int32_t* j = first_from(sources.order + sources.begin[i], end, first);
+    for (; j < end && *j < last; ++j) visit(static_cast<int64_t>(*j));
+  } else if (i >= first && i < last) {
+    visit(i);
+  }
+  if (!targets.order) return;
+  const int32_t* const end = targets.order + targets.end[i];
+  const int32_t* j = first_from(targets.order + targets.begin[i], end, first);
+  for (; j < end && *j < last; ++j) {
+    const bool visited = *j == i || (sources.order && sources.begin[*j] == sources.begin[i]);
+    if (!visited) visit(static_cast<int64_t>(*j));
+  }
 }
 
 template <typename T>
@@ -182,7 +207,8 @@ void weigh(T* row_weight, T* column_weight, const double* row_sum, const double*
 template <typename T>
 void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
               const T* row_max, const T* column_max, const T* grad_loss, DuplicateGroups sources,
-              DuplicateGroups targets, TilePlace place, double k, bool kept, int threads) {
+              DuplicateGroups targets, TilePlace place, double k, double slope, bool kept,
+              int threads) {
   const int64_t columns = place.columns;
   const bool bounded = row_max == nullptr;
   const T scale = static_cast<T>(k);
@@ -211,7 +237,65 @@ void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_w
     overwrite_masked(out, sources, place, i, T(0));
     overwrite_masked(out, targets, place, i, T(0));
     const int64_t p = i - place.column;
-    if (p >= 0 && p < columns) out[p] -= scale * grad_loss[i];
+    if (p >= 0 && p < columns) out[p] -= static_cast<T>(slope) * grad_loss[i];
+  }
+}
+
+template <typename T>
+void gather_positives(T* tile, double* row_sum, double* row_count, double* column_sum,
+                      double* column_count, DuplicateGroups sources, DuplicateGroups targets,
+                      TilePlace place, double margin, double share, int threads) {
+  const int64_t last_row = place.row + place.rows, last_column = place.column + place.columns;
+  const T lower = static_cast<T>(margin), scale = static_cast<T>(share);
+#pragma omp parallel num_threads(threads_for(place.rows * place.columns, threads))
+  {
+#pragma omp for schedule(static)
+    for (int64_t i = place.row; i < last_row; ++i) {
+      T* const row = tile + (i - place.row) * place.stride;
+      double sum = 0, count = 0;
+      visit_positives(sources, targets, i, place.column, last_column, [&](int64_t j) {
+        T& entry = row[j - place.column];
+        entry = (entry - lower) * scale;
+        sum += entry;
+        ++count;
+      });
+      if (!row_sum) continue;
+      row_sum[i] += sum;
+      row_count[i] += count;
+    }
+    // Who shares an id with column j shares it as row j: groups serve both directions.
+    if (row_sum) {
+#pragma omp for schedule(static)
+      for (int64_t j = place.column; j < last_column; ++j) {
+        double sum = 0, count = 0;
+        visit_positives(sources, targets, j, place.row, last_row, [&](int64_t i) {
+          sum += tile[(i - place.row) * place.stride + j - place.column];
+          ++count;
+        });
+        column_sum[j] += sum;
+        column_count[j] += count;
+      }
+    }
+  }
+}
+
+template <typename T>
+void pull_positives(T* gradient, double* along, const T* row_pull, const T* column_pull,
+                    DuplicateGroups sources, DuplicateGroups targets, TilePlace place,
+                    int threads) {
+#pragma omp parallel for schedule(static) \
+    num_threads(threads_for(place.rows * place.columns, threads))
+  for (int64_t r = 0; r < place.rows; ++r) {
+    const int64_t i = place.row + r;
+    T* const row = gradient + r * place.stride;
+    double sum = 0;
+    visit_positives(sources, targets, i, place.column, place.column + place.columns,
+                    [&](int64_t j) {
+                      T& entry = row[j - place.column];
+                      entry -= row_pull[i] + column_pull[j];
+                      sum += entry;
+                    });
+    along[i] += sum;
   }
 }
 
@@ -248,7 +332,8 @@ double normalise_backward(T* grad, const T* unit, const T* inverse_norm, int64_t
 
 template <typename T>
 static constexpr ContrastiveKernels<T> kernels_of = {
-    normalise<T>, accumulate<T>, finish<T>, weigh<T>, gradient<T>, normalise_backward<T>};
+    normalise<T>, accumulate<T>,       finish<T>,         weigh<T>,
+    gradient<T>,  gather_positives<T>, pull_positives<T>, normalise_backward<T>};
 
 extern const ContrastiveTable contrastive_table;
 const ContrastiveTable contrastive_table = {kernels_of<float>, kernels_of<double>};

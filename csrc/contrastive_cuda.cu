@@ -21,9 +21,13 @@ struct Mask {
   PairIds ids;
 
   __device__ bool operator()(int64_t positive, int64_t column) const {
-    if (positive == column) return false;
-    return (ids.sources && ids.sources[positive] == ids.sources[column]) ||
-           (ids.targets && ids.targets[positive] == ids.targets[column]);
+    return positive != column && together(positive, column);
+  }
+
+  // Whether row and column are a pair, or share an id with it.
+  __device__ bool together(int64_t row, int64_t column) const {
+    return row == column || (ids.sources && ids.sources[row] == ids.sources[column]) ||
+           (ids.targets && ids.targets[row] == ids.targets[column]);
   }
 };
 
@@ -191,9 +195,11 @@ __global__ void weigh_kernel(T* row_weight, T* column_weight, const double* row_
 template <typename T>
 __global__ void gradient_kernel(T* gradient, const T* tile, const T* row_weight,
                                 const T* column_weight, const T* row_max, const T* column_max,
-                                const T* grad_loss, const double* inverse_temperature, Mask mask,
-                                TilePlace place, bool kept) {
+                                const T* grad_loss, const double* slope_of_positives,
+                                const double* inverse_temperature, Mask mask, TilePlace place,
+                                bool kept) {
   const T k = static_cast<T>(*inverse_temperature);
+  const T slope = static_cast<T>(*slope_of_positives);
   const int64_t first_row = blockIdx.x * patch_rows, first_column = blockIdx.y * patch_columns;
   for (int n = 0; n < columns_per_lane; ++n) {
     const int64_t c = first_column + threadIdx.x + n * static_cast<int64_t>(warp_size);
@@ -212,9 +218,67 @@ __global__ void gradient_kernel(T* gradient, const T* tile, const T* row_weight,
             row_weight[i] * exp((in - row_max[i]) * k) + of_column * exp((in - column_max[j]) * k);
       else
         out = (kept ? in : exp(in * k - k)) * (row_weight[i] + of_column);
-      gradient[r * place.stride + c] = j == i ? out - k * grad_loss[i] : out;
+      gradient[r * place.stride + c] = j == i ? out - slope * grad_loss[i] : out;
     }
   }
+}
+
+// A warp for each row of the tile.
+template <typename T>
+__global__ void gather_rows_kernel(T* tile, double* sum, double* count, const double* share,
+                                   Mask mask, TilePlace place, double margin) {
+  const int64_t r = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+  if (r >= place.rows) return;  // with its whole warp: the shuffles below are complete
+  const int64_t i = place.row + r;
+  const T lower = static_cast<T>(margin), scale = static_cast<T>(*share);
+  double added = 0, found = 0;
+  for (int64_t c = threadIdx.x; c < place.columns; c += warp_size) {
+    if (!mask.together(i, place.column + c)) continue;
+    T& entry = tile[r * place.stride + c];
+    entry = (entry - lower) * scale;
+    added += entry;
+    ++found;
+  }
+  if (!sum) return;
+  added = warp_sum(added);
+  found = warp_sum(found);
+  if (threadIdx.x > 0) return;
+  sum[i] += added;
+  count[i] += found;
+}
+
+// A thread for each column of the tile, after gather_rows_kernel.
+template <typename T>
+__global__ void gather_columns_kernel(const T* tile, double* sum, double* count, Mask mask,
+                                      TilePlace place) {
+  const int64_t c = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= place.columns) return;
+  double added = 0, found = 0;
+  for (int64_t r = 0; r < place.rows; ++r) {
+    if (!mask.together(place.row + r, place.column + c)) continue;
+    added += tile[r * place.stride + c];
+    ++found;
+  }
+  sum[place.column + c] += added;
+  count[place.column + c] += found;
+}
+
+// A warp for each row of the tile.
+template <typename T>
+__global__ void pull_kernel(T* gradient, double* along, const T* row_pull, const T* column_pull,
+                            Mask mask, TilePlace place) {
+  const int64_t r = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.y;
+  if (r >= place.rows) return;
+  const int64_t i = place.row + r;
+  double left = 0;
+  for (int64_t c = threadIdx.x; c < place.columns; c += warp_size) {
+    if (!mask.together(i, place.column + c)) continue;
+    T& entry = gradient[r * place.stride + c];
+    entry -= row_pull[i] + column_pull[place.column + c];
+    left += entry;
+  }
+  left = warp_sum(left);
+  if (threadIdx.x == 0) along[i] += left;
 }
 
 template <typename T>
@@ -299,11 +363,29 @@ void weigh(T* row_weight, T* column_weight, const double* row_sum, const double*
 
 template <typename T>
 void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
-              const T* row_max, const T* column_max, const T* grad_loss, const double* k,
-              PairIds ids, TilePlace place, bool kept, Queue queue) {
+              const T* row_max, const T* column_max, const T* grad_loss, const double* slope,
+              const double* k, PairIds ids, TilePlace place, bool kept, Queue queue) {
   const dim3 grid(blocks_for(place.rows, patch_rows), blocks_for(place.columns, patch_columns));
   launch(gradient_kernel<T>, grid, patch_block, queue, gradient, tile, row_weight, column_weight,
-         row_max, column_max, grad_loss, k, Mask{ids}, place, kept);
+         row_max, column_max, grad_loss, slope, k, Mask{ids}, place, kept);
+}
+
+template <typename T>
+void gather_positives(T* tile, double* row_sum, double* row_count, double* column_sum,
+                      double* column_count, const double* share, PairIds ids, TilePlace place,
+                      double margin, Queue queue) {
+  launch(gather_rows_kernel<T>, blocks_for(place.rows, warps), patch_block, queue, tile, row_sum,
+         row_count, share, Mask{ids}, place, margin);
+  if (!row_sum) return;
+  launch(gather_columns_kernel<T>, blocks_for(place.columns, flat_block), flat_block, queue, tile,
+         column_sum, column_count, Mask{ids}, place);
+}
+
+template <typename T>
+void pull_positives(T* gradient, double* along, const T* row_pull, const T* column_pull,
+                    PairIds ids, TilePlace place, Queue queue) {
+  launch(pull_kernel<T>, blocks_for(place.rows, warps), patch_block, queue, gradient, along,
+         row_pull, column_pull, Mask{ids}, place);
 }
 
 template <typename T>
@@ -324,7 +406,10 @@ void normalise_backward(T* grad, double* along, double* workspace, const T* unit
   template void weigh<T>(T*, T*, const double*, const double*, const T*, const double*, int64_t,  \
                          int64_t, Queue);                                                         \
   template void gradient<T>(T*, const T*, const T*, const T*, const T*, const T*, const T*,       \
-                            const double*, PairIds, TilePlace, bool, Queue);                      \
+                            const double*, const double*, PairIds, TilePlace, bool, Queue);       \
+  template void gather_positives<T>(T*, double*, double*, double*, double*, const double*,        \
+                                    PairIds, TilePlace, double, Queue);                           \
+  template void pull_positives<T>(T*, double*, const T*, const T*, PairIds, TilePlace, Queue);    \
   template void normalise_backward<T>(T*, double*, double*, const T*, const T*, int64_t, int64_t, \
                                       double, Queue);
 EMS_INSTANTIATE(float)

@@ -48,8 +48,19 @@ void weigh(T* row_weight, T* column_weight, const double* row_sum, const double*
 // As ContrastiveKernels::gradient.
 template <typename T>
 void gradient(T* gradient, const T* tile, const T* row_weight, const T* column_weight,
-              const T* row_max, const T* column_max, const T* grad_loss, const double* k,
-              PairIds ids, TilePlace place, bool kept, Queue queue);
+              const T* row_max, const T* column_max, const T* grad_loss, const double* slope,
+              const double* k, PairIds ids, TilePlace place, bool kept, Queue queue);
+
+// As ContrastiveKernels::gather_positives; `share` is on the device too.
+template <typename T>
+void gather_positives(T* tile, double* row_sum, double* row_count, double* column_sum,
+                      double* column_count, const double* share, PairIds ids, TilePlace place,
+                      double margin, Queue queue);
+
+// As ContrastiveKernels::pull_positives.
+template <typename T>
+void pull_positives(T* gradient, double* along, const T* row_pull, const T* column_pull,
+                    PairIds ids, TilePlace place, Queue queue);
 
 // Through the normalisation, in place; along [1] = Σ grad · unit, workspace: rows doubles.
 template <typename T>

@@ -73,8 +73,8 @@ void bind_contrastive(py::module_& m) {
     });
   });
   def("contrastive_gradient", [](Address gradient, Address tile, Address weight, Address maximum,
-                                 Address grad_loss, Address sources, Address targets, double k,
-                                 int dtype, Size row, Size rows, Size column, Size columns,
+                                 Address grad_loss, double slope, Address sources,
+                                 Address targets, double k, int dtype, Size row, Size rows, Size column, Size columns,
                                  Size stride, Size B, Size M, bool kept, int threads) {
     with_real(dtype, [&](auto zero) {
       using T = decltype(zero);
@@ -82,7 +82,32 @@ void bind_contrastive(py::module_& m) {
           at<T>(gradient), at<const T>(tile), at<const T>(weight), at<const T>(weight) + B,
           at<const T>(maximum), columns_of<T>(maximum, B), at<const T>(grad_loss),
           groups_at(sources, M), groups_at(targets, M), {row, rows, column, columns, stride}, k,
-          kept, threads);
+          slope, kept, threads);
+    });
+  });
+  // sums and counts: double [B + M], both may be 0; pull: T [B + M]; along: double [B].
+  def("contrastive_gather_positives", [](Address tile, Address sums, Address counts, double margin,
+                                         double share, Address sources, Address targets, int dtype,
+                                         Size row, Size rows, Size column, Size columns,
+                                         Size stride, Size B, Size M, int threads) {
+    with_real(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      ems::contrastive_kernels<T>().gather_positives(
+          at<T>(tile), at<double>(sums), at<double>(counts), columns_of<double>(sums, B),
+          columns_of<double>(counts, B), groups_at(sources, M), groups_at(targets, M),
+          {row, rows, column, columns, stride}, margin, share, threads);
+    });
+  });
+  def("contrastive_pull_positives", [](Address gradient, Address along, Address pull,
+                                       Address sources, Address targets, int dtype, Size row,
+                                       Size rows, Size column, Size columns, Size stride, Size B,
+                                       Size M, int threads) {
+    with_real(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      ems::contrastive_kernels<T>().pull_positives(
+          at<T>(gradient), at<double>(along), at<const T>(pull), at<const T>(pull) + B,
+          groups_at(sources, M), groups_at(targets, M), {row, rows, column, columns, stride},
+          threads);
     });
   });
   def("contrastive_normalise_backward", [](Address grad, Address along, Address, Address unit,

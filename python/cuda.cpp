@@ -77,17 +77,45 @@ void bind_contrastive(py::module_& m) {
     });
   });
   def("contrastive_gradient", [](Address gradient, Address tile, Address weight, Address maximum,
-                                 Address grad_loss, Address sources, Address targets, Address k,
-                                 int dtype, Size row, Size rows, Size column, Size columns,
-                                 Size stride, Size B, Size, bool kept, int device,
-                                 Address stream) {
+                                 Address grad_loss, Address slope, Address sources,
+                                 Address targets, Address k, int dtype, Size row, Size rows,
+                                 Size column, Size columns, Size stride, Size B, Size, bool kept,
+                                 int device, Address stream) {
     with_real(dtype, [&](auto zero) {
       using T = decltype(zero);
       ems::cuda::gradient(at<T>(gradient), at<const T>(tile), at<const T>(weight),
                           at<const T>(weight) + B, at<const T>(maximum),
                           columns_of<const T>(maximum, B), at<const T>(grad_loss),
-                          at<const double>(k), {at<const Size>(sources), at<const Size>(targets)},
+                          at<const double>(slope), at<const double>(k),
+                          {at<const Size>(sources), at<const Size>(targets)},
                           {row, rows, column, columns, stride}, kept, queue_of(device, stream));
+    });
+  });
+  // sums and counts: double [B + M], both may be 0; pull: T [B + M]; along: double [B].
+  def("contrastive_gather_positives", [](Address tile, Address sums, Address counts, double margin,
+                                         Address share, Address sources, Address targets,
+                                         int dtype, Size row, Size rows, Size column, Size columns,
+                                         Size stride, Size B, Size, int device, Address stream) {
+    with_real(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      ems::cuda::gather_positives(at<T>(tile), at<double>(sums), at<double>(counts),
+                                  columns_of<double>(sums, B), columns_of<double>(counts, B),
+                                  at<const double>(share),
+                                  {at<const Size>(sources), at<const Size>(targets)},
+                                  {row, rows, column, columns, stride}, margin,
+                                  queue_of(device, stream));
+    });
+  });
+  def("contrastive_pull_positives", [](Address gradient, Address along, Address pull,
+                                       Address sources, Address targets, int dtype, Size row,
+                                       Size rows, Size column, Size columns, Size stride, Size B,
+                                       Size, int device, Address stream) {
+    with_real(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      ems::cuda::pull_positives(at<T>(gradient), at<double>(along), at<const T>(pull),
+                                at<const T>(pull) + B,
+                                {at<const Size>(sources), at<const Size>(targets)},
+                                {row, rows, column, columns, stride}, queue_of(device, stream));
     });
   });
   def("contrastive_normalise_backward", [](Address grad, Address along, Address workspace,

@@ -64,6 +64,7 @@ class Row:
         seed: of initialisation and sampling.
         options: of the system, whose module in `study.systems` says which there are.
         also: further tables that show it.
+        narrow: widths at which the first coordinates of its embeddings are scored too.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Row:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    narrow: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.minutes is None and self.pairs is None:

@@ -71,6 +71,7 @@ def _row(
     seed: int = 0,
     text: dict[str, Any] | None = None,
     also: tuple[str, ...] = (),
+    narrow: tuple[int, ...] = (),
     **options: Any,
 ) -> Row:
     """A row of the system `base` with other text and options."""
@@ -79,6 +80,7 @@ def _row(
         name=name, system=system, table=table, label=label,
         text=replace(base_text, **(text or {})), minutes=minutes, pairs=pairs, seed=seed,
         options={**base_options, **options}, also=also,
+        narrow=narrow,
     )  # fmt: skip
 
 
@@ -262,6 +264,23 @@ def _equal_pairs() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def _objectives() -> Iterator[Row]:
+    """The contrastive loss and its options, on a token table, at equal steps."""
+    widths = (64, 128)
+    for name, label, options, narrow in (
+        ("margin", "margin 0.3, temperature 0.06", {}, widths),
+        ("plain", "no margin", {"contrastive_margin": 0.0}, ()),
+        ("hardness", "margin and hardness 5", {"hardness": 5.0}, ()),
+        ("learnt", "margin and learnt temperature", {"learn_temperature": True}, ()),
+        ("several", "margin and several positives", {"several_positives": True}, ()),
+        ("matryoshka", "margin and matryoshka 64, 128", {"matryoshka": widths}, widths),
+    ):
+        yield _row(
+            "static", f"objective-{name}", "objectives", f"{SYSTEMS['static'][1]}, {label}",
+            pairs=2_000_000, narrow=narrow, **options,
+        )  # fmt: skip
+
+
 # -- how many pairs there are ----------------------------------------------------------------------
 
 VARIANTS: tuple[tuple[str, str, str, float, dict[str, Any]], ...] = (
@@ -296,6 +315,6 @@ def _low_resource() -> Iterator[Row]:
 
 
 ROWS: tuple[Row, ...] = (
-    *_tuning(), *_minutes(), *_minutes_all(), *_table(), *_layers(), *_equal_pairs(), *_pairs(),
-    *_low_resource(),
+    *_tuning(), *_minutes(), *_minutes_all(), *_table(), *_layers(), *_equal_pairs(),
+    *_objectives(), *_pairs(), *_low_resource(),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from results import write_results
 
 from study.config import Places, Row
 from study.memory import forget_peak, peak_mb
-from study.scoring import score
+from study.scoring import FirstCoordinates, score
 from study.systems import system
 from study.texts import corpus_of, news_sets
 
@@ -56,6 +56,12 @@ def run_row(row: Row, places: Places) -> None:
     peak = peak_mb()
     begun = time.perf_counter()
     scores = score(trained.encoder, row.text, corpus, places.eval, news)
+    narrow = {
+        str(width): score(
+            FirstCoordinates(trained.encoder, width), row.text, corpus, places.eval, news
+        )
+        for width in row.narrow
+    }
     figures: dict[str, Any] = {
         "row": row.to_json(),
         "corpus": {
@@ -70,6 +76,7 @@ def run_row(row: Row, places: Places) -> None:
         "peak_memory_mb": peak,
         "load_before": round(load, 2),
         "scores": scores,
+        "narrow": narrow,
         "scoring_seconds": round(time.perf_counter() - begun, 1),
         "details": trained.details,
         "versions": _versions(),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ems_fast import EncodingWarning, evaluate, evaluate_folders
 from ems_fast.corpus import BinaryCorpus
@@ -15,6 +20,24 @@ from study.config import Text
 
 HELD_OUT_PAIRS = 200
 Scores = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FirstCoordinates:
+    """An encoder whose vectors are cut after `width` coordinates."""
+
+    encoder: Encodes
+    width: int
+
+    def encode(
+        self, sentences: Sequence[str], *, normalize: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Float32 [n, width]."""
+        vectors = self.encoder.encode(sentences)[:, : self.width]
+        if not normalize:
+            return vectors
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
 
 def score(

@@ -74,13 +74,21 @@ def write_tables(document: Path, rows: Sequence[Row], places: Places) -> bool:
 
 
 def _lines(rows: Iterable[Row], places: Places) -> list[Line]:
-    """In the order of the rows; labels without a result are left out."""
+    """In the order of the rows; labels without a result are left out.
+
+    The first coordinates of a row's embeddings have a line each, below its own.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         path = places.result(row)
         if path.exists():
             document = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault(row.label, []).append(document["figures"])
+            figures = document["figures"]
+            found.setdefault(row.label, []).append(figures)
+            for width in row.narrow:
+                run = {**figures, "scores": figures["narrow"][str(width)]}
+                label = f"{row.label}, the first {width} coordinates"
+                found.setdefault(label, []).append(run)
     return [Line(label, runs) for label, runs in found.items()]
 
 

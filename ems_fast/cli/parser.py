@@ -88,7 +88,11 @@ def _flag(name: str) -> str:
 
 def _help(meaning: str, default: Any) -> str:
     words = meaning.replace("%", "%%")
-    return words if default is None or default is False else f"{words} (default: {default})"
+    return (
+        words
+        if default is None or default is False or default == ()
+        else f"{words} (default: {default})"
+    )
 
 
 def _settings(hint: Any) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def _settings(hint: Any) -> dict[str, Any]:
     kinds = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return _settings(Path if Path in kinds else kinds[0])
-    if get_origin(hint) in (Sequence, Collection):
+    if get_origin(hint) in (Sequence, Collection, tuple):
         return {"nargs": "+", **_settings(kinds[0])}
     if get_origin(hint) is Literal:
         return {"choices": kinds}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +21,9 @@ from ems_fast.ops.impl import Impl, fused_runs_on
 from ems_fast.ops.xtr.loss import xtr_loss
 from ems_fast.training.batches.batch import Batch
 
+# A learnt temperature stays above this, where gradients of the nearest negatives explode.
+LEAST_TEMPERATURE = 0.01
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
@@ -33,8 +38,14 @@ class ObjectiveConfig:
         contrastive_weight: weight of the contrastive loss.
         temperature: τ of the contrastive loss.
         contrastive_margin: what a pair's cosine has to win by: it is subtracted in the loss.
+        hardness: how much more the nearest negatives count: the exponential of each is weighted by
+            that of its own cosine, times so much.
+        learn_temperature: the temperature is trained too, from `temperature` on and above 0.01.
         mask_duplicates: pairs of the batch with the same source or target text are not negatives
             of each other.
+        several_positives: pairs with the same source or target text attract each other, instead
+            of being masked.
+        matryoshka: widths at which the first coordinates of an embedding are trained to be one.
         slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
             backward, so that memory bounds a slice and not the batch: the same gradients for about
             a third more time. By default the batch is encoded at once.
@@ -48,7 +59,11 @@ class ObjectiveConfig:
     contrastive_weight: float = 2.0
     temperature: float = 0.1
     contrastive_margin: float = 0.0
+    hardness: float = 0.0
+    learn_temperature: bool = False
     mask_duplicates: bool = True
+    several_positives: bool = False
+    matryoshka: tuple[int, ...] = ()
     slice_tokens: int | None = None
     impl: Impl | None = None
 
@@ -69,6 +84,27 @@ class ObjectiveConfig:
         check(self.temperature > 0, "temperature", self.temperature, "more than 0")
         margin = self.contrastive_margin
         check(0 <= margin < 1, "contrastive_margin", margin, "0 or more and less than 1")
+        check(0 <= self.hardness < math.inf, "hardness", self.hardness, "0 or more and finite")
+        widths = self.matryoshka
+        ascending = all(x < y for x, y in itertools.pairwise((0, *widths)))
+        check(ascending, "matryoshka", widths, "ascending widths of 1 or more")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        for name in ("hardness", "learn_temperature", "several_positives", "matryoshka"):
+            if getattr(self, name) and not self.contrastive_weight:
+                raise InputError(
+                    f"{name}: got {getattr(self, name)}, an option of the contrastive loss, but "
+                    "contrastive_weight is 0"
+                )
+        if self.several_positives and not self.mask_duplicates:
+            raise InputError(
+                "several_positives: got True with mask_duplicates=False, expected one of them: "
+                "duplicates attract, or are negatives"
+            )
+        if self.learn_temperature:
+            wanted = f"more than {LEAST_TEMPERATURE} where it is learnt"
+            check(self.temperature > LEAST_TEMPERATURE, "temperature", self.temperature, wanted)
 
     def check_model(self, model: ModelConfig) -> None:
         """Raise `InputError` unless `model` has what these objectives train."""
@@ -77,6 +113,14 @@ class ObjectiveConfig:
                 f"xtr_weight: got {self.xtr_weight}, but the model has no XTR head; pass "
                 "xtr_weight=0, or a model with reconstruction=True"
             )
+        if self.matryoshka and model.projection_width:
+            raise InputError(
+                f"matryoshka: got {self.matryoshka}, but this model has its contrastive loss on a "
+                "projection, not on the embedding; train one with projection_width=0"
+            )
+        if self.matryoshka:
+            wanted = f"less than the model's width {model.width}"
+            check(self.matryoshka[-1] < model.width, "matryoshka", self.matryoshka, wanted)
 
     def reconstructed(self, step: int) -> slice:
         """Which of a batch's sentences, sources and then targets, XTR starts from in a step.
@@ -98,6 +142,12 @@ class ObjectiveConfig:
         return self.impl or ("fused" if fused_runs_on(device) else "reference")
 
 
+def learnt_temperature(model: EMSModel) -> Tensor | None:
+    """The temperature that is trained with `model`, a scalar; None if there is none."""
+    raised: Tensor | None = getattr(model, "log_temperature", None)
+    return None if raised is None else LEAST_TEMPERATURE + raised.exp().squeeze(0)
+
+
 class Losses(NamedTuple):
     """Scalars; `total` is what is minimised."""
 
@@ -107,13 +157,20 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The model with its loss: what a trainer differentiates, and what DDP wraps."""
+    """The model with its loss: what a trainer differentiates, and what DDP wraps.
+
+    A learnt temperature becomes a parameter of the model, and is optimised and saved with it.
+    """
 
     def __init__(self, model: EMSModel, config: ObjectiveConfig | None = None):
         super().__init__()
         self.model = model
         self.config = config or ObjectiveConfig()
         self.config.check_model(model.config)
+        if self.config.learn_temperature:
+            above = torch.tensor([self.config.temperature - LEAST_TEMPERATURE]).log()
+            device = next(model.parameters()).device
+            model.log_temperature = nn.Parameter(above.to(device))
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of B pairs.
@@ -135,11 +192,15 @@ class Objective(nn.Module):
             xtr = 2.0 * scale * one_direction  # → mean over B pairs of both KLs
         if config.contrastive_weight:
             a, b = model.contrastive_head(u).chunk(2)  # 2 × (B, E)
+            learnt = learnt_temperature(model)
+            temperature = config.temperature if learnt is None else learnt
             contrastive = contrastive_loss(
-                gather_rows(a), gather_rows(b), temperature=config.temperature,
+                gather_rows(a), gather_rows(b), temperature=temperature,
                 source_ids=gather_rows(batch.source_hashes) if config.mask_duplicates else None,
                 target_ids=gather_rows(batch.target_hashes) if config.mask_duplicates else None,
-                margin=config.contrastive_margin, impl=impl,
+                margin=config.contrastive_margin, hardness=config.hardness,
+                several_positives=config.several_positives, matryoshka=config.matryoshka,
+                impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         return Losses(total, xtr.detach(), contrastive.detach())

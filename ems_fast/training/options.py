@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -220,6 +220,11 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is Literal:
         check_one_of(name, value, get_args(kind))
         return value
+    if get_origin(kind) is tuple:
+        each = get_args(kind)[0]
+        fits = isinstance(value, Sequence) and not isinstance(value, str)
+        check(fits, name, value, f"several numbers of type {each.__name__}")
+        return tuple(_checked(name, entry, each) for entry in value)
     allowed = (int, float) if kind is float else kind
     fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
     check(fits, name, value, kind.__name__)

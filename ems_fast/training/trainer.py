@@ -26,7 +26,7 @@ from ems_fast.training.batches.batch import Batch
 from ems_fast.training.clipping import clip_gradients
 from ems_fast.training.console import Console
 from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
-from ems_fast.training.objective import Objective
+from ems_fast.training.objective import Objective, learnt_temperature
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.report import write_report
 from ems_fast.training.schedule import learning_rate_factor
@@ -103,6 +103,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         model, options, ranks = self.model, self.options, self.ranks
+        objective = Objective(model, options.objective)  # may add a parameter to the model
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
         model.encoder.sparse_gradient = options.optimizer.steps_touched_rows and ranks.world == 1
@@ -112,7 +113,6 @@ class Trainer:
         )
         self.progress = Progress(skipped=self.guard.skipped)
         self._rate_factor = 0.0
-        objective = Objective(model, options.objective)
         self.objective: torch.nn.Module = objective
         if ranks.world > 1:
             self.objective = DistributedDataParallel(
@@ -271,6 +271,9 @@ class Trainer:
             "tokens_per_second": meter.tokens / elapsed,
             "waiting_for_data": meter.waited / elapsed,
         }
+        temperature = learnt_temperature(self.model)
+        if temperature is not None:
+            values["temperature"] = temperature.item()
         if self.ranks.main:
             self.folder.log("train", **values)
             self.console.metrics(values)

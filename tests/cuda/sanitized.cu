@@ -63,8 +63,12 @@ void contrastive(std::int64_t B, std::int64_t M, std::int64_t E, bool bounded, b
                            place, true, Queue{});
   ems::cuda::finish<T>(positive, row_sum, column_sum, rows, columns, k, B, Queue{});
   ems::cuda::weigh<T>(row_weight, column_weight, row_sum, column_sum, grad_loss, k, B, M, Queue{});
-  ems::cuda::gradient<T>(tile, tile, row_weight, column_weight, rows, columns, grad_loss, k, pairs,
-                         place, true, Queue{});
+  ems::cuda::gradient<T>(tile, tile, row_weight, column_weight, rows, columns, grad_loss, k, k,
+                         pairs, place, true, Queue{});
+  Buffer<double> row_count(B), column_count(M), left(B);
+  ems::cuda::gather_positives<T>(tile, row_sum, row_count, column_sum, column_count, k, pairs,
+                                 place, 0.1, Queue{});
+  ems::cuda::pull_positives<T>(tile, left, row_weight, column_weight, pairs, place, Queue{});
   ems::cuda::normalise_backward<T>(x, along, dots, unit, norm, M, E, 1e-12, Queue{});
   for (std::int64_t i = 0; i < B; ++i) require(positive[i] > -1e-5, "a loss is not negative");
 }

@@ -138,10 +138,105 @@ class ContrastiveTests:
         torch.testing.assert_close(got, want)
         assert bool((got > contrastive_loss(a, b, temperature=temperature, reduction="none")).all())
 
+    @pytest.mark.parametrize("hardness", [0.0, 7.0])
+    @pytest.mark.parametrize("several", [False, True])
+    @pytest.mark.parametrize(("B", "M", "E"), SHAPES)
+    @pytest.mark.usefixtures("each_way")
+    def test_options_match_reference(
+        self, B: int, M: int, E: int, several: bool, hardness: float
+    ) -> None:
+        a, b = self.vectors(B, E), self.others(M, E)
+        options = {"hardness": hardness, "several_positives": several, "margin": 0.2}
+        for ids in (
+            {},
+            {"source_ids": self.ids(M, M // 3 + 1)},
+            {"target_ids": self.ids(M, M // 3 + 1)},
+            {"source_ids": self.ids(M, 2 * M), "target_ids": self.ids(M, M // 2 + 1, 1)},
+        ):
+            for temperature in (0.005, 0.1):
+                got = loss_and_gradients(contrastive_loss, a, b, temperature, **options, **ids)
+                want = loss_and_gradients(
+                    contrastive_loss_reference, a, b, temperature, **options, **ids
+                )
+                assert_matches(got, want, 1e-11)
+
+    @pytest.mark.parametrize("temperature", [0.005, 0.1])
+    @pytest.mark.parametrize("tile_bytes", [8, 1 << 9, 1 << 14])
+    @pytest.mark.usefixtures("each_way")
+    def test_tiles_do_not_matter_to_options(
+        self, temperature: float, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        B, M = self.tiled
+        a, b = self.vectors(B, 9), self.others(M, 9)
+        options: dict[str, Any] = {"source_ids": self.ids(M, 50), "target_ids": self.ids(M, 90, 1)}
+        options |= {"margin": 0.3, "hardness": 3.0, "several_positives": True}
+        want = loss_and_gradients(contrastive_loss_reference, a, b, temperature, **options)
+        use_tiles(monkeypatch, tile_bytes)
+        got = loss_and_gradients(contrastive_loss, a, b, temperature, **options)
+        assert_matches(got, want, 1e-11)
+
+    def test_hardness_weighs_negatives_by_their_cosine(self) -> None:
+        a, b = self.vectors(6, 8), self.others(9, 8)
+        u, v = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+        e = (10 * u @ v.T).exp() * (4 * u @ v.T).exp()
+        e[range(6), range(6)] = (10 * (u * v[:6]).sum(1)).exp()
+        positive = e.diagonal().log()
+        want = (e.sum(1).log() + e[:, :6].sum(0).log()) / 2 - positive
+        got = contrastive_loss(a, b, temperature=0.1, hardness=4.0, reduction="none")
+        torch.testing.assert_close(got, want)
+
+    def test_several_positives_attract_alike(self) -> None:
+        a, b = self.vectors(3, 8), self.others(4, 8)
+        ids = torch.tensor([5, 6, 5, 5], device=self.device)
+        u, v = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+        s = 10 * u @ v.T
+        rows = s.logsumexp(1) - torch.stack(
+            [s[0, [0, 2, 3]].mean(), s[1, 1], s[2, [0, 2, 3]].mean()]
+        )
+        square = s[:, :3]
+        columns = square.logsumexp(0) - torch.stack(
+            [square[[0, 2], 0].mean(), s[1, 1], square[[0, 2], 2].mean()]
+        )
+        got = contrastive_loss(a, b, source_ids=ids, several_positives=True, reduction="none")
+        torch.testing.assert_close(got, (rows + columns) / 2)
+        both = contrastive_loss(
+            a, b, source_ids=ids, target_ids=ids, several_positives=True, reduction="none"
+        )
+        torch.testing.assert_close(both, got)  # twice the same text counts once
+
+    @pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
+    @pytest.mark.parametrize("temperature", [0.005, 0.1])
+    @pytest.mark.parametrize("widths", [(1,), (3, 8, 15)])
+    def test_first_coordinates_have_the_loss_of_an_embedding(
+        self, widths: tuple[int, ...], temperature: float, needs: tuple[bool, bool],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        a, b = self.vectors(40, 16), self.others(50, 16)
+        a[3, : widths[0]] = 0  # no embedding at the first width
+        options: dict[str, Any] = {"source_ids": self.ids(50, 40), "margin": 0.2, "hardness": 2.0}
+        options |= {"temperature": temperature, "reduction": "none"}
+        found = []
+        for tile_bytes, matryoshka in ((1 << 12, widths), (1 << 22, widths), (1 << 22, None)):
+            use_tiles(monkeypatch, tile_bytes)
+            x, y = (v.clone().requires_grad_(need) for v, need in zip((a, b), needs, strict=True))
+            if matryoshka:
+                losses = contrastive_loss(x, y, matryoshka=matryoshka, **options)
+            else:
+                parts = [
+                    contrastive_loss_reference(x[:, :w], y[:, :w], **options) for w in (*widths, 16)
+                ]
+                losses = torch.stack(parts).mean(0)
+            upstream = torch.linspace(-0.5, 2.0, 40, dtype=a.dtype, device=a.device)
+            inputs = [v for v in (x, y) if v.requires_grad]
+            found.append([losses.detach(), *torch.autograd.grad(losses, inputs, upstream)])
+        for got in found[:2]:
+            assert_matches(got, found[2], 1e-11)
+
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-    def test_an_empty_batch_trains_on_nothing(self, reduction: str) -> None:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_an_empty_batch_trains_on_nothing(self, reduction: str, several: bool) -> None:
         a, b = self.vectors(0, 4).requires_grad_(), self.vectors(3, 4).requires_grad_()
-        loss = contrastive_loss(a, b, reduction=reduction)
+        loss = contrastive_loss(a, b, reduction=reduction, several_positives=several)
         assert loss.shape == ((0,) if reduction == "none" else ())
         assert not loss.any()
         loss.sum().backward()
@@ -208,34 +303,56 @@ class ContrastiveTests:
             if need:
                 torch.testing.assert_close(got, want)
 
+    @pytest.mark.parametrize("several", [False, True])
     @pytest.mark.parametrize("temperature", [0.002, 0.1, 0.3])
-    def test_gradcheck(self, temperature: float) -> None:
+    def test_gradcheck(self, temperature: float, several: bool) -> None:
         a, b = self.vectors(4, 3).requires_grad_(), self.others(6, 3).requires_grad_()
         tau = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
         ids = torch.tensor([1, 2, 3, 3, 4, 1], device=self.device)
 
         def loss(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
             return contrastive_loss(
-                a, b, temperature=tau, source_ids=ids, margin=0.25, reduction="none"
-            )
+                a, b, temperature=tau, source_ids=ids, margin=0.25, several_positives=several,
+                reduction="none",
+            )  # fmt: skip
 
         assert torch.autograd.gradcheck(loss, (a, b, tau), eps=1e-7, atol=1e-4, rtol=1e-4)
 
+    @pytest.mark.parametrize("temperature", [0.005, 0.1])
+    def test_of_the_weights_of_negatives_no_gradient_is_taken(self, temperature: float) -> None:
+        """The gradient is that of a loss whose weights are constants."""
+        a, b = self.vectors(5, 4).requires_grad_(), self.others(7, 4)
+        u, v = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+        weight = (3 * (u @ v.T).detach()).fill_diagonal_(0)
+        scores = u @ v.T / temperature + weight
+        positive = scores.diagonal()
+        want = (scores.logsumexp(1) + scores[:, :5].logsumexp(0)).sum() / 2 - positive.sum()
+        got = contrastive_loss(a, b, temperature=temperature, hardness=3.0, reduction="sum")
+        torch.testing.assert_close(
+            torch.autograd.grad(got, a), torch.autograd.grad(want, a), rtol=1e-10, atol=1e-10
+        )
+
+    @pytest.mark.parametrize("several", [False, True])
     @pytest.mark.parametrize("B", [3, 40])
     @pytest.mark.parametrize("tile_bytes", [1 << 9, 1 << 20])
-    def test_opcheck(self, B: int, tile_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_opcheck(
+        self, B: int, tile_bytes: int, several: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         use_tiles(monkeypatch, tile_bytes)
         a, b = self.vectors(B, 4).requires_grad_(), self.others(B + 2, 4).requires_grad_()
         tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
         ids = self.ids(B + 2, B)
         torch.library.opcheck(
-            contrastive_fused.contrastive_forward, (a, b, tau, ids, None, 0.2, False)
+            contrastive_fused.contrastive_forward,
+            (a, b, tau, ids, None, 0.2, 1.5, several, False),
         )
-        _, *saved = contrastive_fused.contrastive_forward(a, b, tau, ids, None, 0.2, False)
+        _, *saved = contrastive_fused.contrastive_forward(
+            a, b, tau, ids, None, 0.2, 1.5, several, False
+        )
         saved = [x.detach() for x in saved]
         torch.library.opcheck(
             contrastive_fused.contrastive_backward,
-            (a.new_ones(B), *saved, tau.detach(), ids, None, 0.2, False, True, True),
+            (a.new_ones(B), *saved, tau.detach(), ids, None, 0.2, 1.5, several, False, True, True),
         )
 
 
@@ -269,14 +386,16 @@ class TestOnShim(ContrastiveTests):
         assert [x.dtype for x in got] == [x.dtype for x in same]
         assert_matches(got, true, 1e-6, floor=same)
 
+    @pytest.mark.parametrize("several", [False, True])
     @pytest.mark.parametrize("temperature", [0.005, 0.1])
     def test_no_order_of_threads_changes_a_bit(
         self,
         on_shim: ModuleType,  # noqa: F811
         temperature: float,
+        several: bool,
     ) -> None:
         a, b = vectors(70, 40, torch.float32), vectors(140, 40, torch.float32, seed=1)
-        options = {"source_ids": few_ids(140, 60)}
+        options = {"source_ids": few_ids(140, 60), "several_positives": several}
         results = []
         for seed in range(5):
             on_shim.seed(seed)
@@ -296,10 +415,13 @@ class TestOnGpu(ContrastiveTests):
 
 
 @pytest.mark.parametrize("temperature", [*TEMPERATURES, 0.0345, 0.0325])
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.usefixtures("isa")
-def test_float32_is_as_accurate_as_the_reference(temperature: float) -> None:
+def test_float32_is_as_accurate_as_the_reference(temperature: float, several: bool) -> None:
     a, b = vectors(150, 65, torch.float32), vectors(160, 65, torch.float32, seed=1)
-    options = {"source_ids": few_ids(160, 100)}
+    options: dict[str, Any] = {"source_ids": few_ids(160, 100)}
+    if several:
+        options |= {"several_positives": True, "hardness": 2.0, "margin": 0.2}
     truth = loss_and_gradients(
         contrastive_loss_reference, a.double(), b.double(), temperature, **options
     )
@@ -322,15 +444,17 @@ def test_half_precision_computes_in_float32(dtype: torch.dtype, temperature: flo
 
 @pytest.mark.parametrize("temperature", [0.005, 0.1])
 @pytest.mark.parametrize("tile_bytes", [1 << 17, 1 << 22])
+@pytest.mark.parametrize("several", [False, True])
 def test_threads_do_not_matter(
     temperature: float,
+    several: bool,
     tile_bytes: int,
     threads: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     use_tiles(monkeypatch, tile_bytes)
     a, b = vectors(300, 40), vectors(350, 40, seed=1)
-    options = {"source_ids": few_ids(350, 200)}
+    options = {"source_ids": few_ids(350, 200), "several_positives": several, "margin": 0.1}
     results = []
     for count in (1, 2, 5):
         threads(count)
@@ -514,6 +638,14 @@ def test_properties(data: st.DataFrame | Any) -> None:
         ({"temperature": torch.tensor(1)}, r"temperature: a torch\.int64 tensor"),
         ({"margin": -0.1}, r"margin: got -0\.1"),
         ({"margin": 1}, "margin: got 1"),
+        (
+            {"matryoshka": (2, 1)},
+            r"matryoshka: got \(2, 1\), expected ascending widths from 1 to 2",
+        ),
+        ({"matryoshka": (3,)}, r"matryoshka: got \(3,\)"),
+        ({"matryoshka": (1.5,)}, r"matryoshka: got \(1\.5,\)"),
+        ({"hardness": -1.0}, r"hardness: got -1\.0, expected 0 or more"),
+        ({"hardness": float("nan")}, "hardness: got nan"),
         ({"temperature": "hot"}, "temperature: got 'hot'"),
         ({"source_ids": torch.zeros(5)}, r"source_ids: got torch\.float32"),
         ({"source_ids": [1, 2, 3, 4, 5]}, "source_ids: got list"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops import workspace
-from ems_fast.ops.contrastive.kernels import ContrastiveKernels
+from ems_fast.ops.contrastive.kernels import ContrastiveKernels, positives_of
 from ems_fast.ops.gemm import Operand, can_round, multiply_transposed
 from ems_fast.ops.native import runs_on_cuda
 from ems_fast.ops.operators import register
@@ -68,11 +68,6 @@ def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, start + size)
 
 
-def _positives(tile: Tensor, row: int, column: int) -> Tensor:
-    """The entries of tile, at (row, column), that are positives: those of the whole's diagonal."""
-    return tile.diagonal(row - column)
-
-
 def _forward(
     a: Tensor,
     b: Tensor,
@@ -80,18 +75,23 @@ def _forward(
     source_ids: Tensor | None,
     target_ids: Tensor | None,
     margin: float,
+    hardness: float,
+    several: bool,
     rounded: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Per-pair losses [B] of a [B, E] and b [M, E], and what the backward pass needs.
 
     Returns:
         loss [B]; the normalised a and b; their inverse norms [B + M]; the sums of rows and
         columns, float64 [B + M]; the maxima they are relative to, [B + M], not used where that is
-        1; the tiles that are kept, [tiles, rows, stride].
+        1; the tiles that are kept, [tiles, rows, stride]; with `several` how many positives rows
+        and columns have, float64 [B + M].
     """
     B, M, E = a.shape[0], b.shape[0], a.shape[1]
     maximum = a.new_full((B + M,), LEAST_COSINE)
-    native = ContrastiveKernels(a, temperature, maximum, M, source_ids, target_ids)
+    native = ContrastiveKernels(
+        a, temperature, maximum, M, source_ids, target_ids, margin, hardness, several
+    )
 
     unit_a, unit_b = a.new_empty(B, E), b.new_empty(M, E)
     inverse_norm = a.new_empty(B + M)
@@ -100,6 +100,7 @@ def _forward(
 
     sums = a.new_zeros(B + M, dtype=torch.float64)
     loss = a.new_empty(B)
+    totals = a.new_zeros(2, B + M, dtype=torch.float64) if several else None
     rows, columns = tile_shape(B, M, a)
     kept = workspace.empty(_kept_shape(B, M, rows, columns, a.dtype.itemsize), a.dtype, a.device)
     keep = len(kept) > 0
@@ -114,20 +115,25 @@ def _forward(
                 buffer[last_row - row :].zero_()
                 buffer[:, last_column - column :].zero_()
             columns_of_b.multiply(tile, unit_a[row:last_row], add=False)
-            if margin:
-                _positives(tile, row, column).sub_(margin)
+            native.place_positives(tile, row, column, totals)
             native.accumulate(sums, loss, tile, room, row, column, keep)
+    counts = a.new_empty(0, dtype=torch.float64)
+    if totals is not None:
+        mean, counts = totals[0] / totals[1], totals[1].clone()
+        loss.copy_((mean[:B] + mean[B : 2 * B]) / 2)
     native.finish(loss, sums)
-    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept
+    return loss, unit_a, unit_b, inverse_norm, sums, maximum, kept, counts
 
 
-def _fake_forward(a: Tensor, b: Tensor, *_: Any) -> tuple[Tensor, ...]:
+def _fake_forward(a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    several = rest[-2]
     B, M = a.shape[0], b.shape[0]
     kept = _kept_shape(B, M, *tile_shape(B, M, a), a.dtype.itemsize)
     norms = a.new_empty(B + M)
     return (
         a.new_empty(B), a.new_empty(a.shape), b.new_empty(b.shape), norms,
         torch.empty_like(norms, dtype=torch.float64), torch.empty_like(norms), a.new_empty(kept),
+        a.new_empty(B + M if several else 0, dtype=torch.float64),
     )  # fmt: skip
 
 
@@ -139,10 +145,13 @@ def _gradients(
     sums: Tensor,
     maximum: Tensor,
     kept: Tensor,
+    counts: Tensor,
     temperature: Tensor,
     source_ids: Tensor | None,
     target_ids: Tensor | None,
     margin: float,
+    hardness: float,
+    several: bool,
     rounded: bool,
     need_a: bool,
     need_b: bool,
@@ -159,8 +168,8 @@ def _gradients(
     inverse_norm, sums, maximum = inverse_norm.contiguous(), sums.contiguous(), maximum.contiguous()
     is_kept = len(kept) > 0
     # A kept tile has its masked entries out already.
-    ids = (None, None) if is_kept else (source_ids, target_ids)
-    native = ContrastiveKernels(unit_a, temperature, maximum, M, *ids)
+    ids = (None, None) if is_kept and not several else (source_ids, target_ids)
+    native = ContrastiveKernels(unit_a, temperature, maximum, M, *ids, margin, hardness, several)
     weight = unit_a.new_empty(B + M)
     native.weigh(weight, sums, grad_loss)
     grad_a = unit_a.new_empty(B if need_a else 0, E)
@@ -168,7 +177,8 @@ def _gradients(
     rows, columns = tile_shape(B, M, unit_a)
     buffer = unit_a.new_empty(rows, _stride(columns))
     tiles = iter(kept.contiguous() if is_kept else itertools.repeat(buffer))
-    of_positives = unit_a.new_zeros((), dtype=torch.float64)
+    of_positives = unit_a.new_zeros(B if several else 1, dtype=torch.float64)
+    pull = _pull(grad_loss, counts, native.slope, M) if several else None
     for column, last_column in _parts(M, columns):
         columns_of_b = unit_b[column:last_column]
         transposed = None if is_kept else Operand(columns_of_b.t(), rounded=rounded)
@@ -179,11 +189,12 @@ def _gradients(
             tile, of_tile = next(tiles)[extent], buffer[extent]
             if transposed is not None:
                 transposed.multiply(tile, rows_of_a, add=False)
-                if margin:
-                    _positives(tile, row, column).sub_(margin)
+                native.place_positives(tile, row, column, None)
             native.gradient(of_tile, tile, weight, grad_loss, row, column, is_kept)
-            if margin:
-                of_positives += _positives(of_tile, row, column).sum(dtype=torch.float64)
+            if pull is not None:
+                native.pull_positives(of_tile, of_positives, pull, row, column)
+            elif margin:
+                of_positives += positives_of(of_tile, row, column).sum(dtype=torch.float64)
             if operand is not None:
                 operand.multiply(grad_a[row:last_row], of_tile, add=column > 0)
             if need_b:
@@ -194,12 +205,22 @@ def _gradients(
         grad_b.zero_()  # no tile has written to it
     if need_a:
         along = native.normalise_backward(grad_a, unit_a, inverse_norm[:B])
-        of_temperature = -native.k * (along - margin * of_positives)
+        of_temperature = -native.slope * (along - margin * of_positives.sum())
     else:
         of_temperature = unit_a.new_zeros((), dtype=torch.float64)
     if need_b:
         native.normalise_backward(grad_b, unit_b, inverse_norm[B:])
     return grad_a, grad_b, of_temperature
+
+
+def _pull(grad_loss: Tensor, counts: Tensor, slope: Tensor | float, M: int) -> Tensor:
+    """What every positive of a row and of a column takes from its gradient, [B + M]."""
+    B = len(grad_loss)
+    half = grad_loss.double() * slope / 2
+    pull = grad_loss.new_zeros(B + M)
+    pull[:B] = half / counts[:B]
+    pull[B : 2 * B] = half / counts[B : 2 * B]
+    return pull
 
 
 def _fake_gradients(_: Tensor, a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -224,7 +245,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad_loss is None:
-        return (None,) * 7
+        return (None,) * 9
     need_a, need_b, need_temperature = ctx.needs_input_grad[:3]
     *saved, temperature, source_ids, target_ids = ctx.saved_tensors
     grad_a, grad_b, grad_temperature = contrastive_backward(
@@ -232,7 +253,7 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
         need_a or need_temperature, need_b,
     )  # fmt: skip
     of_temperature = grad_temperature.to(temperature) if need_temperature else None
-    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 4)
+    return (grad_a if need_a else None, grad_b if need_b else None, of_temperature, *(None,) * 6)
 
 
 contrastive_forward = register("contrastive", _forward, _fake_forward, _backward, _setup_context)
@@ -252,6 +273,8 @@ def contrastive_loss_fused(
     source_ids: Tensor | None,
     target_ids: Tensor | None,
     margin: float,
+    hardness: float,
+    several: bool,
 ) -> Tensor:
     """Per-pair losses [B]; the arguments are those of `contrastive_loss`, already checked."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
@@ -259,6 +282,7 @@ def contrastive_loss_fused(
         temperature = torch.tensor(temperature, dtype=torch.float64)
     rounded = _rounds(dtype, a.device)
     loss: Tensor = contrastive_forward(
-        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, margin, rounded
-    )[0]
+        a.to(dtype), b.to(dtype), temperature, source_ids, target_ids, margin, hardness, several,
+        rounded,
+    )[0]  # fmt: skip
     return loss

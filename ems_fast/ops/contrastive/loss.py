@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,6 +34,9 @@ def contrastive_loss(
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
     margin: float = 0.0,
+    hardness: float = 0.0,
+    several_positives: bool = False,
+    matryoshka: Sequence[int] = (),
     reduction: Reduction = "mean",
     impl: Impl = "fused",
 ) -> Tensor:
@@ -41,7 +46,15 @@ def contrastive_loss(
     the mean of ``logsumexp_j(s_ij) − s_ii`` and ``logsumexp_j(s_ji) − s_ii``.
     The sums leave out every entry that is no true negative by `source_ids` or `target_ids`. With a
     `margin`, ``cos(a_i, b_i) − margin`` stands for the cosine of a pair (LaBSE, Feng et al., 2022):
-    it has to win by so much.
+    it has to win by so much. With `hardness`, the exponential of every negative is weighted by
+    ``exp(hardness · cos(a_i, b_j))``, through which no gradient flows: what is nearest counts most
+    (after Robinson et al., "Contrastive learning with hard negative samples", 2021, whose weights
+    are normalised). With `several_positives` the entries that share a text with the pair are not
+    left out but are positives too: the mean of all of a row's, margin included, stands for s_ii
+    (``L_out`` of Khosla et al., "Supervised contrastive learning", 2020), and likewise of a
+    column's. With `matryoshka` the loss is the mean of those of the first coordinates, so many of
+    them as each width says, and of all (Kusupati et al., "Matryoshka representation learning",
+    2022): then the first coordinates alone are an embedding too.
 
     ``fused`` works in tiles of a few megabytes and keeps them for the backward pass while that
     takes no more than 320 MB; beyond, its memory does not grow with B · M. It has first derivatives
@@ -58,6 +71,9 @@ def contrastive_loss(
             pair i where their hashes are equal.
         target_ids: int64 [M], hashes of the target texts, used the same way.
         margin: 0 or more, less than 1.
+        hardness: 0 or more and finite; 0 weights all alike.
+        several_positives: what to do with entries of equal ids: attract instead of leave out.
+        matryoshka: widths from 1 to E − 1, ascending.
         reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` or ``compiled``.
 
@@ -73,19 +89,34 @@ def contrastive_loss(
     _check_vectors(a, b)
     _check_temperature(temperature)
     check(0 <= margin < 1, "margin", margin, "0 or more and less than 1")
+    check(0 <= hardness < math.inf, "hardness", hardness, "0 or more and finite")
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
+    _check_widths(matryoshka, a.shape[1])
+    if matryoshka:
+        losses = [
+            contrastive_loss(
+                a[:, :width], b[:, :width], temperature=temperature, source_ids=source_ids,
+                target_ids=target_ids, margin=margin, hardness=hardness,
+                several_positives=several_positives, reduction=reduction, impl=impl,
+            )
+            for width in (*matryoshka, a.shape[1])
+        ]  # fmt: skip
+        return torch.stack(losses).mean(dim=0)
     if impl == "fused":
         check_fused_device(a.device)
-        losses = contrastive_loss_fused(a, b, temperature, source_ids, target_ids, margin)
-        return reduce_rows(losses, reduction)
+        by_pair = contrastive_loss_fused(
+            a, b, temperature, source_ids, target_ids, margin, hardness, several_positives
+        )
+        return reduce_rows(by_pair, reduction)
     run: Callable[..., Tensor] = contrastive_loss_reference
     if impl == "compiled":
         run = functools.partial(run_compiled, run)
     with torch.autocast(a.device.type, enabled=False):
         return run(
             a, b, temperature=temperature, source_ids=source_ids, target_ids=target_ids,
-            margin=margin, reduction=reduction,
+            margin=margin, hardness=hardness, several_positives=several_positives,
+            reduction=reduction,
         )  # fmt: skip
 
 
@@ -136,3 +167,9 @@ def _check_ids(name: str, ids: Tensor | None, b: Tensor) -> None:
         )
     if ids.device != b.device:
         raise InputError(f"{name}: on {ids.device}, expected b's device {b.device}")
+
+
+def _check_widths(widths: Sequence[int], E: int) -> None:
+    whole = all(isinstance(width, int) and 1 <= width < E for width in widths)
+    ascending = whole and all(x < y for x, y in itertools.pairwise(widths))
+    check(ascending, "matryoshka", tuple(widths), f"ascending widths from 1 to {E - 1}")

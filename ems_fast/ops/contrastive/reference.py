@@ -19,6 +19,8 @@ def contrastive_loss_reference(
     source_ids: Tensor | None = None,
     target_ids: Tensor | None = None,
     margin: float = 0.0,
+    hardness: float = 0.0,
+    several_positives: bool = False,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """The loss of `ems_fast.contrastive_loss` with every intermediate spelled out.
@@ -30,15 +32,20 @@ def contrastive_loss_reference(
     u = torch.nn.functional.normalize(a.to(dtype), dim=1, eps=NORM_EPS)
     v = torch.nn.functional.normalize(b.to(dtype), dim=1, eps=NORM_EPS)
     column = torch.arange(M, device=a.device)
-    is_positive = column[:B, None] == column[None, :]
-    scores = (u @ v.T - margin * is_positive.to(dtype)) / temperature  # (B, M)
-    positive = scores[:, :B].diagonal()
-    same = torch.zeros(B, M, dtype=torch.bool, device=a.device)
+    pairs = column[:B, None] == column[None, :]
+    same = pairs.clone()
     if source_ids is not None:
         same |= source_ids[:B, None] == source_ids[None, :]
     if target_ids is not None:
         same |= target_ids[:B, None] == target_ids[None, :]
+    is_positive = same if several_positives else pairs
+    cosines = u @ v.T
+    scores = (cosines - margin * is_positive.to(dtype)) / temperature  # (B, M)
+    if hardness:
+        scores = scores + hardness * cosines.detach().masked_fill(is_positive, 0)
     scores = scores.masked_fill(same & ~is_positive, float("-inf"))
-    by_row = scores.logsumexp(dim=1) - positive
-    by_column = scores[:, :B].logsumexp(dim=0) - positive
+    attracting = scores.masked_fill(~is_positive, 0)
+    by_row = scores.logsumexp(dim=1) - attracting.sum(dim=1) / is_positive.sum(dim=1)
+    square, chosen = attracting[:, :B], is_positive[:, :B]
+    by_column = scores[:, :B].logsumexp(dim=0) - square.sum(dim=0) / chosen.sum(dim=0)
     return reduce_rows((by_row + by_column) / 2, reduction)
