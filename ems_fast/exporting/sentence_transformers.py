@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import LAYER_NORM_EPS, Encoder
@@ -37,7 +38,15 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path) -> None:
     """Write weights, configuration and tokenizer; only this library's own dependencies are used.
 
     A token table becomes a stock `StaticEmbedding`, a model with layers a BERT with mean pooling.
+
+    Raises:
+        InputError: the model has phrases, which no module of that library knows.
     """
+    if encoder.config.phrases:
+        raise InputError(
+            f"to: got 'sentence-transformers' for a model of {encoder.config.phrases} phrases, "
+            "which that library cannot express; export it to 'onnx', or train one with phrases=0"
+        )
     files, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
     files["config_sentence_transformers.json"] = {"similarity_fn_name": "cosine", "prompts": {}}
     for name, content in files.items():
