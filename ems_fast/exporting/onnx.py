@@ -17,6 +17,8 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.model.encoder import Encoder, Layer
+from ems_fast.model.phrases import find_phrases, phrase_keys
+from ems_fast.text.tokenizer import PAD_ID
 
 OPSET = 18
 USE = """\
@@ -72,6 +74,15 @@ class PaddedEncoder(nn.Module):
             x = layer.attention_norm(x + layer.attention.out(attended))
             x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
         counted = kept[:, :, None]
+        phrases = self.encoder.phrases
+        if phrases is not None:
+            # Behind the last token stands padding, which is no part of a phrase.
+            following = F.pad(input_ids[:, 1:], (0, 1), value=PAD_ID)
+            keys = phrase_keys(input_ids, following, self.encoder.vocab_size)
+            place, there = find_phrases(keys, phrases)
+            there = there & (F.pad(attention_mask[:, 1:], (0, 1)) > 0)
+            x = torch.cat([x, self.encoder.tokens(self.encoder.vocab_size + place)], dim=1)
+            counted = torch.cat([counted, there.to(torch.float32)[:, :, None]], dim=1)
         mean: Tensor = (x * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1.0)
         return mean
 

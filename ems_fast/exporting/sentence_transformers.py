@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.exporting.onnx import check_packages, write_graph
 from ems_fast.model.config import ModelConfig
@@ -43,7 +44,15 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: s
     A token table becomes a stock `StaticEmbedding`, a model with layers a BERT with mean pooling.
     The first module's files, the weights among them, go into the folder's subfolder `below`, so
     that there is room for another form of the model.
+
+    Raises:
+        InputError: the model has phrases, which no module of that library knows.
     """
+    if encoder.config.phrases:
+        raise InputError(
+            f"to: got 'sentence-transformers' for a model of {encoder.config.phrases} phrases, "
+            "which that library cannot express; export it to 'onnx', or train one with phrases=0"
+        )
     modules, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
     first = below or (_STATIC if encoder.config.is_table else "")
     paths = {name: f"{i}_{name}" if i else first for i, name in enumerate(modules)}

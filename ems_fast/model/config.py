@@ -29,6 +29,8 @@ class ModelConfig:
         max_tokens: longest sentence; longer ones are truncated.
         dropout: in embeddings, attention and hidden layers; the heads have none.
         tied: the output embedding is the input embedding, and the XTR head maps to `width`.
+        phrases: K, of a token table: frequent pairs of neighbouring tokens with vectors of their
+            own; at most so many as the corpus has.
     """
 
     vocab_size: int = 16_000
@@ -43,19 +45,25 @@ class ModelConfig:
     max_tokens: int = 120
     dropout: float = 0.0
     tied: bool = False
+    phrases: int = 0
 
     def __post_init__(self) -> None:
         for name in (
             "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("layers", "projection_width"):
+        for name in ("layers", "projection_width", "phrases"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         if self.layers and self.width % self.heads:
             raise InputError(
                 f"heads: {self.heads} does not divide width {self.width}; choose a divisor"
             )
         check(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 ≤ dropout < 1")
+        if self.phrases and (self.layers or self.tied):
+            raise InputError(
+                f"phrases: got {self.phrases}, but only a token table has them, one that is not "
+                "tied; pass phrases=0, or layers=0 and tied=False"
+            )
 
     @property
     def is_table(self) -> bool:
@@ -71,6 +79,9 @@ class ModelConfig:
 PRESETS: dict[str, ModelConfig] = {
     "static": ModelConfig(
         vocab_size=64_000, layers=0, width=256, reconstruction=False
+    ),
+    "phrases": ModelConfig(
+        vocab_size=64_000, layers=0, width=256, reconstruction=False, phrases=131_072
     ),
     "mini": ModelConfig(),
     "small": ModelConfig(
@@ -99,8 +110,15 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
 
 def preset_name(config: ModelConfig) -> str:
-    """The preset whose sizes these are, whatever the vocabulary and languages; else ``custom``."""
+    """The preset whose sizes these are, else ``custom``.
+
+    Whatever the vocabulary and languages, and however many phrases, which depend on the corpus.
+    """
     for name, sizes in PRESETS.items():
-        if replace(config, vocab_size=sizes.vocab_size, languages=sizes.languages) == sizes:
+        like = replace(
+            config, vocab_size=sizes.vocab_size, languages=sizes.languages,
+            phrases=sizes.phrases if config.phrases else 0,
+        )  # fmt: skip
+        if like == sizes:
             return name
     return "custom"

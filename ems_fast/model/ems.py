@@ -72,6 +72,7 @@ class EMSModel(nn.Module):
         if config.is_table:
             with torch.no_grad():
                 self.encoder.tokens.weight.mul_(TABLE_INIT_STD / INIT_STD)
+                self.encoder.tokens.weight[config.vocab_size :] = 0.0  # of phrases
         if config.reconstruction and not config.tied:
             nn.init.normal_(self.output, std=INIT_STD)
 

@@ -1,7 +1,7 @@
 """The encoder: token ids to sentence embeddings, the same for every language.
 
-Shapes: B sentences, T tokens of a sentence, N packed tokens, D width, V vocabulary, G language
-width, E projection width.
+Shapes: B sentences, T tokens of a sentence, N packed tokens, D width, V vocabulary, K phrases, G
+language width, E projection width.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.packing import Packed
+from ems_fast.model.phrases import with_phrases
 from ems_fast.ops.table import table_mean
 from ems_fast.text.tokenizer import PAD_ID
 
@@ -93,7 +94,13 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.tokens = nn.Embedding(config.vocab_size, config.width, padding_idx=PAD_ID)
+        self.vocab_size = config.vocab_size
+        # The rows after the vocabulary's are those of phrases.
+        rows = config.vocab_size + config.phrases
+        self.tokens = nn.Embedding(rows, config.width, padding_idx=PAD_ID)
+        # Their keys, int64 [K], ascending; which they are is known when a run begins.
+        self.phrases: Tensor | None
+        self.register_buffer("phrases", torch.arange(config.phrases) if config.phrases else None)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.is_table = config.is_table
         # Of a table: give its gradient as the rows that the batch touches, a sparse tensor, which
@@ -108,8 +115,11 @@ class Encoder(nn.Module):
     def forward(self, packed: Packed) -> Tensor:
         """Embeddings u [B, D], at least float32, in the caller's order of sentences."""
         if self.is_table:
+            ids, lengths = packed.ids, packed.lengths()
+            if self.phrases is not None:
+                ids, lengths = with_phrases(ids, lengths, self.phrases, self.vocab_size)
             means: Tensor = table_mean(
-                self.tokens.weight, packed.ids, packed.lengths(), sparse=self.sparse_gradient
+                self.tokens.weight, ids, lengths, sparse=self.sparse_gradient
             )
             return means.index_select(0, packed.order)
         x = self.dropout(self.norm(self.tokens(packed.ids) + self.positions(packed.positions)))

@@ -11,6 +11,7 @@ import torch
 
 from ems_fast.corpus import BinaryCorpus, format_report, prepare
 from ems_fast.corpus.binary import MANIFEST
+from ems_fast.corpus.phrases import frequent_phrases
 from ems_fast.distributed.ranks import RANK_TIMEOUT_MINUTES, Ranks, process_group
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
@@ -127,6 +128,7 @@ class _Plan:
     model: ModelConfig
     options: TrainOptions
     resumed: bool
+    phrases: torch.Tensor | None = None  # of a run that begins
 
 
 def _begin(
@@ -162,7 +164,11 @@ def _begin(
         )
     if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
-    return _Plan(corpus, sized, chosen, resumed=False)
+    if not base.phrases:
+        return _Plan(corpus, sized, chosen, resumed=False)
+    phrases = torch.from_numpy(frequent_phrases(corpus, base.phrases))
+    sized = replace(sized, phrases=len(phrases))
+    return _Plan(corpus, sized, chosen, resumed=False, phrases=phrases)
 
 
 def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
@@ -184,7 +190,10 @@ def _run(
     corpus, chosen = plan.corpus, plan.options
     chosen.batches.require_enough_pairs(corpus, ranks.world)
     torch.manual_seed(chosen.batches.seed)
-    ems = EMSModel(plan.model).to(ranks.device)
+    ems = EMSModel(plan.model)
+    if ems.encoder.phrases is not None and plan.phrases is not None:
+        ems.encoder.phrases.copy_(plan.phrases)
+    ems.to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
