@@ -2,7 +2,21 @@
 
 from importlib.metadata import version as _version
 
-from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
+from ems_fast.corpus import (
+    BinaryCorpus,
+    Csv,
+    Gettext,
+    HuggingFace,
+    JsonLines,
+    Moses,
+    Parquet,
+    Tmx,
+    Tsv,
+    Xliff,
+    ZippedMoses,
+    format_report,
+    prepare,
+)
 from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
@@ -32,6 +46,7 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Csv",
     "Embeddings",
     "EmsError",
     "EncodedFile",
@@ -39,14 +54,19 @@ __all__ = [
     "EvalSet",
     "Evaluation",
     "Gettext",
+    "HuggingFace",
     "InputError",
+    "JsonLines",
     "ModelConfig",
     "Moses",
+    "Parquet",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
     "TrainingError",
     "Tsv",
+    "Xliff",
+    "ZippedMoses",
     "backends",
     "contrastive_loss",
     "encode_file",

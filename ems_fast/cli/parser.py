@@ -104,7 +104,8 @@ def _settings(hint: Any) -> dict[str, Any]:
 def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
     parser.add_argument(
         "corpora", nargs=nargs, metavar="FILE_OR_FOLDER",
-        help="parallel text: TSV, TMX, gettext, Moses pairs, or folders of them",
+        help="parallel text: TSV, CSV, JSON Lines, Parquet, TMX, XLIFF, gettext, Moses pairs (also "
+             "in a .zip), folders of them, or URLs",
     )  # fmt: skip
     _add_options(parser, ems_fast.prepare, "languages", "tags", "valid_pairs")
 
