@@ -34,6 +34,7 @@ from ems_fast.evaluation import (
     read_eval_sets,
 )
 from ems_fast.exporting import export
+from ems_fast.filtering import FilterReport, filter_pairs
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
@@ -53,6 +54,7 @@ __all__ = [
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
+    "FilterReport",
     "Gettext",
     "HuggingFace",
     "InputError",
@@ -76,6 +78,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_sts",
     "export",
+    "filter_pairs",
     "fit_threshold",
     "format_report",
     "load",
