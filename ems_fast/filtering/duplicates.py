@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from typing import Any
 
 from ems_fast.errors import BackendError
@@ -12,7 +11,7 @@ from ems_fast.errors import BackendError
 JACCARD = 0.8
 PERMUTATIONS = 64
 NGRAM = 5
-# Pairs that are remembered, the last ones kept: about 2 KB each.
+# Pairs that are remembered, the last ones kept: about 3 KB each.
 WINDOW = 200_000
 
 
@@ -31,9 +30,12 @@ class NearDuplicates:
                 "near_duplicates: finding them needs datasketch; pip install 'ems-fast[filter]'"
             ) from error
         self._new = datasketch.MinHash
-        self._index: Any = datasketch.MinHashLSH(threshold=JACCARD, num_perm=PERMUTATIONS)
+        # Weights of wrong finds and of misses: what is found is compared, what is missed is not.
+        self._index: Any = datasketch.MinHashLSH(
+            threshold=JACCARD, num_perm=PERMUTATIONS, weights=(0.1, 0.9)
+        )
         self._window = window
-        self._kept: deque[int] = deque()
+        self._kept: dict[int, Any] = {}
         self._count = 0
 
     def add(self, source: str, target: str) -> bool:
@@ -42,11 +44,14 @@ class NearDuplicates:
         grams = {text[i : i + NGRAM] for i in range(max(1, len(text) - NGRAM + 1))}
         signature = self._new(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
         signature.update_batch([gram.encode("utf-8", "surrogatepass") for gram in grams])
-        if self._index.query(signature):
+        found = self._index.query(signature)
+        if any(signature.jaccard(self._kept[key]) >= JACCARD for key in found):
             return False
         self._index.insert(self._count, signature, check_duplication=False)
-        self._kept.append(self._count)
+        self._kept[self._count] = signature
         self._count += 1
         if len(self._kept) > self._window:
-            self._index.remove(self._kept.popleft())
+            oldest = next(iter(self._kept))
+            self._index.remove(oldest)
+            del self._kept[oldest]
         return True

@@ -143,7 +143,7 @@ def test_goes_on_where_it_was_interrupted(tmp_path, small, near_duplicates):
     if near_duplicates:
         pytest.importorskip("datasketch", reason="needs datasketch")
     pairs = good(330)
-    pairs[310] = (pairs[20][0] + ".", pairs[20][1])
+    pairs[310] = (pairs[20][0].upper(), pairs[20][1])
     reader = Failing(Tsv(write(tmp_path / "en-de.tsv", pairs)), 250)
     options = {"near_duplicates": near_duplicates}
     whole = run(reader.reader, tmp_path / "whole.tsv", **options)
@@ -157,7 +157,7 @@ def test_goes_on_where_it_was_interrupted(tmp_path, small, near_duplicates):
     assert (tmp_path / "clean.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
     assert (report.read, report.dropped, report.above) == (330, whole.dropped, whole.above)
     if near_duplicates:
-        assert report.dropped["near_duplicate"] >= 1
+        assert report.dropped["near_duplicate"] >= 1  # seen before the interruption
     assert not list(tmp_path.glob(".*"))
 
 
