@@ -8,7 +8,10 @@ import importlib as _importlib
 
 # The modules that define what is public.
 _PUBLIC = {
-    "corpus": ("BinaryCorpus", "Gettext", "Moses", "Tmx", "Tsv", "format_report", "prepare"),
+    "corpus": (
+        "BinaryCorpus", "Csv", "Gettext", "HuggingFace", "JsonLines", "Moses",
+        "Parquet", "Tmx", "Tsv", "Xliff", "ZippedMoses", "format_report", "prepare",
+    ),
     "encoding.bulk": ("EncodedFile", "encode_file"),
     "encoding.embeddings": ("Embeddings", "open_embeddings"),
     "encoding.encoder": ("EncodingWarning", "SentenceEncoder"),
@@ -20,6 +23,7 @@ _PUBLIC = {
         "evaluate_retrieval", "evaluate_sts", "read_eval_sets",
     ),
     "exporting": ("export", "push"),
+    "filtering": ("FilterReport", "filter_pairs"),
     "mining": ("fit_threshold", "mine", "score_pairs"),
     "model.config": ("ModelConfig",),
     "ops.backends": ("Backend", "backends"),
@@ -31,7 +35,7 @@ _PUBLIC = {
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (
     "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation", "exporting",
-    "files", "mining", "model", "ops", "runs", "text", "training",
+    "files", "filtering", "mining", "model", "ops", "runs", "text", "training",
 )  # fmt: skip
 __all__ = sorted(_HOMES)
 

@@ -1,4 +1,18 @@
-from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
+from ems_fast.corpus import (
+    BinaryCorpus,
+    Csv,
+    Gettext,
+    HuggingFace,
+    JsonLines,
+    Moses,
+    Parquet,
+    Tmx,
+    Tsv,
+    Xliff,
+    ZippedMoses,
+    format_report,
+    prepare,
+)
 from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
@@ -16,6 +30,7 @@ from ems_fast.evaluation import (
     read_eval_sets,
 )
 from ems_fast.exporting import export, push
+from ems_fast.filtering import FilterReport, filter_pairs
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops.backends import Backend, backends
@@ -30,21 +45,28 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Csv",
     "Embeddings",
     "EmsError",
     "EncodedFile",
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
+    "FilterReport",
     "Gettext",
+    "HuggingFace",
     "InputError",
+    "JsonLines",
     "ModelConfig",
     "Moses",
+    "Parquet",
     "SentenceEncoder",
     "Tmx",
     "TrainResult",
     "TrainingError",
     "Tsv",
+    "Xliff",
+    "ZippedMoses",
     "backends",
     "contrastive_loss",
     "encode_file",
@@ -54,6 +76,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_sts",
     "export",
+    "filter_pairs",
     "fit_threshold",
     "format_report",
     "load",

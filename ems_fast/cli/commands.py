@@ -173,6 +173,23 @@ def score(
     print(f"{len(scores):,} scores are in {output}.", file=sys.stderr)
 
 
+def filter(
+    *,
+    corpora: list[str],
+    output: Path,
+    model: str | None,
+    device: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Keep the pairs of parallel text that are likely translations; go on after an interruption."""
+    report = ems_fast.filter_pairs(
+        corpora, output, encoder=ems_fast.load(model, device=device), progress=not quiet, **options
+    )
+    print(report.to_text())
+    print(f"\nThe pairs are in {report.output}, the report in {report.output}.report.json.")
+
+
 def export(*, model: Path, output: Path, **options: Any) -> None:
     """Write a model in the form of another library: sentence-transformers or ONNX."""
     ems_fast.export(model, output, **options)

@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _export, _push, _report,
-        _doctor, _demo,
+        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _filter, _export, _push,
+        _report, _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -109,11 +109,16 @@ def _settings(hint: Any) -> dict[str, Any]:
     return {"type": hint, "metavar": {int: "N", float: "X"}.get(hint)}
 
 
-def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
+def _add_files(parser: argparse.ArgumentParser, nargs: str) -> None:
     parser.add_argument(
         "corpora", nargs=nargs, metavar="FILE_OR_FOLDER",
-        help="parallel text: TSV, TMX, gettext, Moses pairs, or folders of them",
+        help="parallel text: TSV, CSV, JSON Lines, Parquet, TMX, XLIFF, gettext, Moses pairs (also "
+             "in a .zip), folders of them, or URLs",
     )  # fmt: skip
+
+
+def _add_corpora(parser: argparse.ArgumentParser, nargs: str) -> None:
+    _add_files(parser, nargs)
     _add_options(parser, ems_fast.prepare, "languages", "tags", "valid_pairs")
 
 
@@ -221,6 +226,17 @@ def _score(subparsers: Any) -> None:
     parser = _command(subparsers, "score", commands.score)
     _add_two_files(parser)
     _add_options(parser, ems_fast.score_pairs, "k", "margin")
+
+
+def _filter(subparsers: Any) -> None:
+    parser = _command(subparsers, "filter", commands.filter)
+    _add_files(parser, "+")
+    _add_output(parser, "TSV file of the pairs that are kept, also .gz, .xz or .zst")
+    _add_model(parser)
+    names = ("languages", "min_score", "min_margin", "max_length", "identify", "near_duplicates",
+             "top")  # fmt: skip
+    _add_options(parser, ems_fast.filter_pairs, *names)
+    _add_quiet(parser)
 
 
 def _search(subparsers: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from ems_fast.errors import InputError
+from ems_fast.files.locations import Location, Url
 
 if TYPE_CHECKING:
     import zstandard
@@ -62,26 +63,30 @@ class _ZstdReader(io.RawIOBase):
         return b"".join(parts)
 
 
-def extension(path: Path) -> str:
+def extension(path: Location) -> str:
     """The extension below a compression's: ``.tsv`` of ``en-de.tsv.gz``."""
-    name = Path(path.stem) if path.suffix in COMPRESSIONS else path
-    return name.suffix
+    return Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Location) -> None:
     """Raise `InputError` unless `path` is a file with content that can be read."""
     try:
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             raise InputError(f"{path}: is a folder, expected a file")
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             if not file.read(1):
                 raise InputError(f"{path}: the file is empty")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def open_raw(path: Location, *, seekable: bool = False) -> IO[bytes]:
+    """The bytes of a file as they lie there; only those of a URL may not be `seekable`."""
+    return path.open(seekable=seekable) if isinstance(path, Url) else path.open("rb")
+
+
 @contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+def open_bytes(path: Location) -> Iterator[IO[bytes]]:
     """Open a file, decompressing by its extension.
 
     Raises:
@@ -89,7 +94,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             while the caller reads inside the context are reported the same way.
     """
     try:
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             if path.suffix == ".gz":
                 yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
             elif path.suffix == ".xz":
@@ -105,7 +110,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def read_lines(path: Location, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """The lines of a file without their ends (LF or CRLF), numbered from 1.
 
     Compressed files are read by their extension; a byte-order mark is no part of the first line.
@@ -115,18 +120,28 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
             16 MiB.
     """
     with open_bytes(path) as file:
-        number = 0
-        while raw := file.readline(MAX_LINE_BYTES):
-            number += 1
-            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
-                raise InputError(
-                    f"{path}, line {number}: has more than {MAX_LINE_BYTES:,} bytes; expected "
-                    "one sentence or pair a line"
-                )
-            line = decode(raw, encoding, f"{path}, line {number}")
-            if number == 1:
-                line = line.removeprefix("\ufeff")
-            yield number, line.rstrip("\r\n")
+        yield from split_lines(file, path, encoding)
+
+
+def split_lines(
+    file: IO[bytes], name: object, encoding: str = "utf-8"
+) -> Iterator[tuple[int, str]]:
+    """`read_lines` of an open file, which messages call `name`."""
+    number = 0
+    while raw := file.readline(MAX_LINE_BYTES):
+        number += 1
+        if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+            raise InputError(
+                f"{name}, line {number}: has more than {MAX_LINE_BYTES:,} bytes; expected "
+                "one sentence or pair a line"
+            )
+        try:
+            line = raw.decode(encoding)
+        except UnicodeDecodeError:
+            line = decode(raw, encoding, f"{name}, line {number}")  # says what is wrong
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        yield number, line.rstrip("\r\n")
 
 
 def decode(raw: bytes, encoding: str, where: str) -> str:

@@ -7,22 +7,50 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ems_fast.corpus.readers.base import RawPair, Reader
+from ems_fast.corpus.readers.comma_separated import Csv
 from ems_fast.corpus.readers.gettext import Gettext
+from ems_fast.corpus.readers.hugging_face import HuggingFace
+from ems_fast.corpus.readers.json_lines import JsonLines
 from ems_fast.corpus.readers.moses import Moses
+from ems_fast.corpus.readers.parquet import Parquet
 from ems_fast.corpus.readers.tmx import Tmx
 from ems_fast.corpus.readers.tsv import Tsv
+from ems_fast.corpus.readers.xliff import Xliff
+from ems_fast.corpus.readers.zipped import ZippedMoses
 from ems_fast.errors import InputError
+from ems_fast.files.locations import Location, Url, location
 from ems_fast.files.streams import COMPRESSIONS, extension
 from ems_fast.text.languages import is_known, parse_pair, spell_code
 
-__all__ = ["Gettext", "Moses", "RawPair", "Reader", "Tmx", "Tsv", "open_corpora"]
+__all__ = [
+    "Csv",
+    "Gettext",
+    "HuggingFace",
+    "JsonLines",
+    "Moses",
+    "Parquet",
+    "RawPair",
+    "Reader",
+    "Tmx",
+    "Tsv",
+    "Xliff",
+    "ZippedMoses",
+    "open_corpora",
+]
 
 # By extension; Moses pairs have a language for an extension and are found by that.
-_FORMATS: dict[str, type[Tsv | Tmx | Gettext]] = {
+_FORMATS: dict[str, type[Tsv | Tmx | Gettext | JsonLines | Csv | Parquet | Xliff | ZippedMoses]] = {
     ".tsv": Tsv,
     ".tmx": Tmx,
     ".po": Gettext,
     ".mo": Gettext,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".csv": Csv,
+    ".parquet": Parquet,
+    ".xlf": Xliff,
+    ".xliff": Xliff,
+    ".zip": ZippedMoses,
 }
 _KNOWN = (
     f"known are {', '.join(_FORMATS)} (also with {', '.join(COMPRESSIONS)}) and Moses pairs such "
@@ -39,10 +67,11 @@ def open_corpora(
     """Find a reader for every input and check all of them before any work is done.
 
     Args:
-        inputs: files, folders and readers, mixed as you like. A folder is searched for known
+        inputs: files, URLs, folders and readers, mixed as you like. A folder is searched for known
             formats at any depth, in sorted order; hidden files are left out, and so are files of
             Moses pairs without a partner, .mo files beside their .po and gettext catalogues of
-            the messages' own language. A Moses pair is named by its prefix or one of its files.
+            the messages' own language. A Moses pair is named by its prefix or one of its files;
+            at a URL, by its prefix and `languages`.
         languages: the languages of files that do not say, such as ``en-de``; ``{stem}`` stands
             for the file's name up to the first dot: ``en-{stem}`` for a folder of ``de.tsv``...
         tags: for TSV files with a column of tags, keep only lines with one of these.
@@ -59,7 +88,11 @@ def open_corpora(
     readers: list[Reader] = []
     for item in inputs:
         if isinstance(item, (str, Path)):
-            found = _find(Path(item), languages, tags)
+            place = location(item)
+            if isinstance(place, Url):
+                found = [_open_url(place, languages, tags)]
+            else:
+                found = _find(place, languages, tags)
         elif isinstance(item, Reader):
             found = [item]
         else:
@@ -111,14 +144,27 @@ def _is_visible(file: Path, folder: Path) -> bool:
     return file.is_file() and not hidden
 
 
-def _open(path: Path, languages: str | None, tags: Sequence[str] | None) -> Reader:
+def _open_url(url: Url, languages: str | None, tags: Sequence[str] | None) -> Reader:
+    """The reader of a URL, where no folder is searched."""
+    if extension(url) in _FORMATS:
+        return _open(url, languages, tags)
+    pair = _languages_of(url, languages)
+    if pair is None:
+        raise InputError(
+            f"{url}: is of an unknown format; {_KNOWN}, those at a URL by their prefix, name, and "
+            "languages='en-de'"
+        )
+    return Moses(url, *pair)
+
+
+def _open(path: Location, languages: str | None, tags: Sequence[str] | None) -> Reader:
     given = _languages_of(path, languages) or ()
     if extension(path) == ".tsv":
         return Tsv(path, *given, tags=tags)
     return _FORMATS[extension(path)](path, *given)
 
 
-def _languages_of(path: Path, pattern: str | None) -> tuple[str, str] | None:
+def _languages_of(path: Location, pattern: str | None) -> tuple[str, str] | None:
     """The languages that the pattern gives to this file."""
     if pattern is None:
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ems_fast.errors import InputError
+from ems_fast.files.locations import Location, Url, location
 from ems_fast.files.streams import check_file
 from ems_fast.text.languages import check_pair
 
@@ -52,14 +53,19 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FileReader(ABC):
-    """What readers of one file have in common."""
+    """What readers of one file have in common; the file may lie behind a URL."""
 
-    path: str | Path
+    path: str | Path | Url
     source_lang: str | None = None
     target_lang: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))  # the dataclass is frozen
+        object.__setattr__(self, "path", location(self.path))  # the dataclass is frozen
+
+    @property
+    def location(self) -> Location:
+        """The path, or the URL."""
+        return location(self.path)
 
     @property
     def name(self) -> str:
@@ -68,7 +74,7 @@ class FileReader(ABC):
 
     def check(self) -> None:
         """Look at the beginning: it is there, undamaged, its languages and layout are clear."""
-        check_file(Path(self.path))
+        check_file(self.location)
         self._check_beginning()
 
     @abstractmethod

@@ -9,10 +9,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import InputError
+from ems_fast.files.locations import Location
 from ems_fast.files.streams import decode, extension, open_bytes, read_lines
 from ems_fast.text.languages import check_pair, is_known, spell_code
 
@@ -76,7 +76,7 @@ class Gettext(FileReader):
         code = next(map(_spelt, values), None)
         if code is not None:
             return code
-        path = Path(self.path)
+        path = self.location
         stem = path.name.split(".")[0]
         if is_known(stem):
             return stem
@@ -96,7 +96,7 @@ class Gettext(FileReader):
                     )
 
     def _entries(self) -> Iterator[_Entry]:
-        path = Path(self.path)
+        path = self.location
         return _read_mo(path) if extension(path) == ".mo" else _read_po(path)
 
 
@@ -145,7 +145,7 @@ def _spelt(code: str) -> str | None:
         return None
 
 
-def _read_po(path: Path) -> Iterator[_Entry]:
+def _read_po(path: Location) -> Iterator[_Entry]:
     # Before the first line is decoded: the header may hold a name in the old character set.
     with open_bytes(path) as file:
         encoding = _charset(file.read(_HEADER_BYTES), path)
@@ -186,7 +186,7 @@ def _read_po(path: Path) -> Iterator[_Entry]:
         raise InputError(f"{path}, line {number}: ends within an entry; the file is cut off")
 
 
-def _charset(header: bytes, path: Path) -> str:
+def _charset(header: bytes, path: Location) -> str:
     """The character set that the header declares; UTF-8 where it says none."""
     match = re.search(rb"charset=([\w.:-]+)", header)
     if match is None or match[1].upper() == b"CHARSET":
@@ -212,7 +212,7 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(replace, text)
 
 
-def _read_mo(path: Path) -> Iterator[_Entry]:
+def _read_mo(path: Location) -> Iterator[_Entry]:
     """The entries of a compiled catalogue; it is read whole, being a program's messages only."""
     with open_bytes(path) as file:
         data = file.read()

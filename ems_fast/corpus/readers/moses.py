@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.errors import InputError
+from ems_fast.files.locations import Location, Url, location
 from ems_fast.files.streams import COMPRESSIONS, check_file, read_lines
 from ems_fast.text.languages import check_pair
 
@@ -23,7 +24,7 @@ class Moses:
         target_lang: extension and language of the other.
     """
 
-    prefix: str | Path
+    prefix: str | Path | Url
     source_lang: str
     target_lang: str
 
@@ -33,14 +34,14 @@ class Moses:
         return f"{self.prefix}.{{{self.source_lang},{self.target_lang}}}"
 
     @property
-    def paths(self) -> tuple[Path, Path]:
+    def paths(self) -> tuple[Location, Location]:
         """The two files."""
         return self._find(self.source_lang), self._find(self.target_lang)
 
-    def _find(self, language: str) -> Path:
-        plain = Path(f"{self.prefix}.{language}")
+    def _find(self, language: str) -> Location:
+        plain = f"{self.prefix}.{language}"
         for suffix in ("", *COMPRESSIONS):
-            path = plain.with_name(plain.name + suffix)
+            path = location(plain + suffix)
             if path.exists():
                 return path
         raise InputError(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from xml.parsers import expat
 
 from ems_fast.corpus.readers.base import FileReader, RawPair
+from ems_fast.corpus.readers.xml import XmlHandler
 from ems_fast.errors import InputError
-from ems_fast.files.streams import open_bytes
 from ems_fast.text.languages import primary, spell_code
 
-_CHUNK = 1 << 16
 # Inline elements whose content is markup of the document the text came from, not text.
 _MARKUP = frozenset(["bpt", "ept", "ph", "it", "ut"])
 _Unit = tuple[int, list[tuple[str, str]]]  # line, and language and text of each variant
@@ -61,21 +58,8 @@ class Tmx(FileReader):
 
     def _units(self) -> Iterator[_Unit]:
         """The units that have been read in full."""
-        handler = _Handler(str(self.path))
-        with open_bytes(Path(self.path)) as file:
-            done = False
-            while not done:
-                data = file.read(_CHUNK)
-                done = not data
-                try:
-                    handler.parser.Parse(data, done)
-                except expat.ExpatError as error:
-                    reason = expat.errors.messages.get(error.code, "unknown error")
-                    raise InputError(
-                        f"{self.path}, line {error.lineno}: is not well-formed XML ({reason})"
-                    ) from error
-                yield from handler.finished
-                handler.finished.clear()
+        handler = _Handler(self.name)
+        yield from handler.units(self.location)
         if handler.root != "tmx":
             raise InputError(f"{self.path}: is XML but no TMX, which begins with <tmx>")
 
@@ -87,44 +71,32 @@ def _variant(variants: list[tuple[str, str]], language: str) -> str | None:
     return next(iter(exact + regional), None)
 
 
-class _Handler:
+class _Handler(XmlHandler[_Unit]):
     """Collects the variants of the unit that the parser is in."""
 
-    def __init__(self, path: str):
-        self.finished: list[_Unit] = []
-        self.root = ""
-        self._path = path
+    def __init__(self, name: str):
+        super().__init__(name)
         self._line = 0
         self._variants: list[tuple[str, str]] = []
         self._language = ""
         self._segment: list[str] | None = None
         self._markup = 0  # depth of inline markup
-        # expat neither fetches external entities nor a DTD unless handlers for them are set.
-        self.parser = expat.ParserCreate()
-        self.parser.buffer_text = True
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._text
-        self.parser.EntityDeclHandler = self._refuse
 
-    def _where(self) -> str:
-        return f"{self._path}, line {self.parser.CurrentLineNumber}"
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self.root = self.root or name
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        super().start(name, attributes)
         if name == "tu":
             self._line, self._variants = self.parser.CurrentLineNumber, []
         elif name == "tuv":
             code = attributes.get("xml:lang") or attributes.get("lang")
             if not code:
-                raise InputError(f"{self._where()}: a <tuv> has no xml:lang")
-            self._language = spell_code(code, f"{self._where()}: xml:lang")
+                raise InputError(f"{self.where}: a <tuv> has no xml:lang")
+            self._language = spell_code(code, f"{self.where}: xml:lang")
         elif name == "seg":
             self._segment, self._markup = [], 0
         elif name in _MARKUP:
             self._markup += 1
 
-    def _end(self, name: str) -> None:
+    def end(self, name: str) -> None:
         if name == "tu":
             self.finished.append((self._line, self._variants))
         elif name == "seg" and self._segment is not None:
@@ -133,12 +105,6 @@ class _Handler:
         elif name in _MARKUP:
             self._markup -= 1
 
-    def _text(self, data: str) -> None:
+    def text(self, data: str) -> None:
         if self._segment is not None and not self._markup:
             self._segment.append(data)
-
-    def _refuse(self, entity: str, *_: object) -> None:
-        raise InputError(
-            f"{self._where()}: declares the entity {entity!r}; entities are not expanded, remove "
-            f"the declaration"
-        )

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 
 from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import InputError
@@ -77,7 +76,7 @@ class Tsv(FileReader):
         parse_languages = cache(parse_pair)
         source_lang, target_lang = layout.languages or ("", "")
         for number, line in itertools.islice(
-            read_lines(Path(self.path)), 1 if layout.header else 0, None
+            read_lines(self.location), 1 if layout.header else 0, None
         ):
             cells = line.split("\t")
             if len(cells) != layout.columns:
@@ -126,7 +125,7 @@ class Tsv(FileReader):
         self._check_arguments()
         rows = [
             (number, line.split("\t"))
-            for number, line in itertools.islice(read_lines(Path(self.path)), _SAMPLE_LINES)
+            for number, line in itertools.islice(read_lines(self.location), _SAMPLE_LINES)
             if line and not line.isspace()
         ]
         if not rows:
@@ -138,7 +137,7 @@ class Tsv(FileReader):
             if len(cells) != count:
                 raise InputError(self._wrong_count(number, len(cells), count))
         first = [cell.strip() for cell in rows[0][1]]
-        from_name = pair_from_file_name(Path(self.path).name)
+        from_name = pair_from_file_name(self.location.name)
         by_language = self._header_languages(first, self._given or from_name)
         columns = (*(self.columns or ()), self.tag_column, self.language_column)
         header = bool(by_language) or any(isinstance(column, str) for column in columns)
