@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from ems_fast.alignment import Alignment, align, align_files
 from ems_fast.corpus import BinaryCorpus, Gettext, Moses, Tmx, Tsv, format_report, prepare
 from ems_fast.encoding.bulk import EncodedFile, encode_file
 from ems_fast.encoding.embeddings import Embeddings, open_embeddings
@@ -28,6 +29,7 @@ from ems_fast.training import TrainResult, train
 
 __version__ = _version("ems-fast")
 __all__ = [
+    "Alignment",
     "Backend",
     "BackendError",
     "BagOfWords",
@@ -47,6 +49,8 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "Tsv",
+    "align",
+    "align_files",
     "backends",
     "contrastive_loss",
     "encode_file",
