@@ -3,8 +3,8 @@
     python benchmarks/align_documents.py ../shared/corpora/train de fr ru zh
     python benchmarks/align_documents.py ../shared/corpora/train de --lines 100000
 
-Documents are made of a corpus's pairs (benchmarks/documents.py): lines are joined, cut and left out.
-The first reports strict F1 by kind of text, the second the time and memory of one large pair.
+Documents are made of a corpus's pairs (benchmarks/documents.py): lines are joined, cut and left
+out. The first reports strict F1 by kind of text, the second the time and memory of one large pair.
 """
 
 from __future__ import annotations

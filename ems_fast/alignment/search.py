@@ -27,7 +27,7 @@ LEAST_SKIP = 0.1
 # What twice the length costs, where 1 is the mean distance of two lines.
 DOUBLE_LENGTH = 0.25
 # Distances below this are raised to it, where all lines of a document are alike.
-MIN_DISTANCE = 1e-6
+MIN_DISTANCE = 1e-3
 
 
 def search(sides: tuple[Side, Side]) -> Path:
