@@ -8,6 +8,7 @@ import importlib as _importlib
 
 # The modules that define what is public.
 _PUBLIC = {
+    "alignment": ("Alignment", "align", "align_files"),
     "corpus": (
         "BinaryCorpus", "Csv", "Gettext", "HuggingFace", "JsonLines", "Moses",
         "Parquet", "Tmx", "Tsv", "Xliff", "ZippedMoses", "format_report", "prepare",
@@ -34,8 +35,8 @@ _PUBLIC = {
 }  # fmt: skip
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (
-    "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation", "exporting",
-    "files", "filtering", "mining", "model", "ops", "runs", "text", "training",
+    "alignment", "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation",
+    "exporting", "files", "filtering", "mining", "model", "ops", "runs", "text", "training",
 )  # fmt: skip
 __all__ = sorted(_HOMES)
 

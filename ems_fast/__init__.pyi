@@ -1,3 +1,4 @@
+from ems_fast.alignment import Alignment, align, align_files
 from ems_fast.corpus import (
     BinaryCorpus,
     Csv,
@@ -41,6 +42,7 @@ from ems_fast.training import TrainResult, train
 
 __version__: str
 __all__ = [
+    "Alignment",
     "Backend",
     "BackendError",
     "BagOfWords",
@@ -67,6 +69,8 @@ __all__ = [
     "Tsv",
     "Xliff",
     "ZippedMoses",
+    "align",
+    "align_files",
     "backends",
     "contrastive_loss",
     "encode_file",

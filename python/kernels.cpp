@@ -19,6 +19,7 @@
 
 namespace py = pybind11;
 
+void bind_align(py::module_& m);        // align.cpp
 void bind_contrastive(py::module_& m);  // contrastive.cpp
 void bind_gemm(py::module_& m);         // gemm.cpp
 void bind_table(py::module_& m);        // table.cpp
@@ -125,4 +126,5 @@ PYBIND11_MODULE(_kernels, m) {
   bind_contrastive(m);
   bind_gemm(m);
   bind_table(m);
+  bind_align(m);
 }

@@ -139,6 +139,25 @@ def mine(
     print(f"{len(mined):,} pairs are in {output}, best first.", file=sys.stderr)
 
 
+def align(
+    *,
+    source: Path,
+    target: Path,
+    output: Path,
+    model: str | None,
+    device: str | None,
+    **options: Any,
+) -> None:
+    """Align documents with their translations, line by line."""
+    encoder = ems_fast.load(model, device=device)
+    done = ems_fast.align_files(encoder, source, target, output, **options)
+    notes = [f"{done.pairs:,} pairs of {done.documents:,} documents are in {output}"]
+    notes.append(f"{done.unaligned:,} lines have no translation")
+    if done.skipped:
+        notes.append(f"{done.skipped:,} documents were there already")
+    print("; ".join(notes) + ".", file=sys.stderr)
+
+
 def search(
     *, source: Path, queries: list[str], k: int, model: str | None, device: str | None
 ) -> None:

@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _filter, _export, _push,
-        _report, _doctor, _demo,
+        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _filter, _align, _export,
+        _push, _report, _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -237,6 +237,15 @@ def _filter(subparsers: Any) -> None:
              "top")  # fmt: skip
     _add_options(parser, ems_fast.filter_pairs, *names)
     _add_quiet(parser)
+
+
+def _align(subparsers: Any) -> None:
+    parser = _command(subparsers, "align", commands.align)
+    for side in ("source", "target"):
+        parser.add_argument(side, type=Path, help="one sentence a line, or a folder of such files")
+    parser.add_argument("output", type=Path, help="what to write: a file, or a folder of them")
+    _add_model(parser)
+    _add_options(parser, ems_fast.align_files, "to", "languages", "min_score", "max_lines")
 
 
 def _search(subparsers: Any) -> None:
