@@ -50,12 +50,12 @@ def main() -> None:
             given.text, corpus, vocab_size=VOCABULARY, tokenizer_sentences=TOKENIZER_SENTENCES
         )
     ems_fast.train(corpus, run, resume="auto", max_minutes=given.minutes, **OPTIONS)
-    small = given.work / "int8"
+    small = given.work / "quantised"
     if not small.exists():
-        ems_fast.export(run, small, to="ems-fast", int8=True, licence=LICENCE)
+        ems_fast.export(run, small, to="ems-fast", bits=4, licence=LICENCE)
     scores = {
         name: evaluated(folder, given.corpora / "eval", given.work / f"{name}.json")
-        for name, folder in (("float32", run), ("int8", small))
+        for name, folder in (("float32", run), ("quantised", small))
     }
     (small / "README.md").write_text(card(corpus, run, given.text, scores), encoding="utf-8")
     shutil.rmtree(given.output, ignore_errors=True)
@@ -97,7 +97,7 @@ def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]])
     """The model card: languages with their figures, text with its licences, how it was made."""
     sources = json.loads((text / "sources.json").read_text(encoding="utf-8"))
     config = ems_fast.load(run, device="cpu").config
-    flores, tatoeba = (by_language(scores["int8"], name) for name in ("flores", "tatoeba"))
+    flores, tatoeba = (by_language(scores["quantised"], name) for name in ("flores", "tatoeba"))
     counts = {code: kept["pairs"] for code, kept in sources["languages"].items()}
     digest = sha256((corpus / "corpus.json").read_bytes()).hexdigest()
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -128,7 +128,7 @@ def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]])
         "",
         "| | 8 bits | float32 |", "|---|---|---|",
     ]  # fmt: skip
-    small, whole = averages(scores["int8"]), averages(scores["float32"])
+    small, whole = averages(scores["quantised"]), averages(scores["float32"])
     lines += [f"| {k}, mean | {100 * v:.1f} | {100 * whole[k]:.1f} |" for k, v in small.items()]
     lines += ["", "| language | pairs | FLORES | Tatoeba |", "|---|---|---|---|"]
     for code in sorted(flores):

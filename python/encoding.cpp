@@ -44,15 +44,17 @@ PYBIND11_MODULE(_encoding, m) {
   m.def("flatten", &flatten);
   m.def(
       "means",
-      [](Address out, Address rows, Address scales, int type, Size V, Size D, Address ids,
-         Address starts, Address lengths, Size B, Size dim, bool normalize, int threads) {
+      [](Address out, Address rows, Address scales, int type, Size V, Size D, Address keys,
+         Address begins, Size K, Address ids, Address starts, Address lengths, Size B, Size dim,
+         bool normalize, int threads) {
         const ems::TokenTable table = {
             at<const void>(rows), at<const float>(scales),
             static_cast<ems::RowType>(checked("type", type, ems::row_type_count)), V, D};
+        const ems::Phrases phrases = {at<const Size>(keys), at<const Size>(begins), V - K, K};
         const ems::Sentences sentences = {at<const Size>(ids), at<const Size>(starts),
                                           at<const Size>(lengths), B};
-        if (!ems::means(at<float>(out), table, sentences, dim, normalize, threads))
-          throw std::invalid_argument("ids: outside of 0 to " + std::to_string(V - 1));
+        if (!ems::means(at<float>(out), table, phrases, sentences, dim, normalize, threads))
+          throw std::invalid_argument("ids: outside of 0 to " + std::to_string(V - K - 1));
       },
       py::call_guard<py::gil_scoped_release>());
 }

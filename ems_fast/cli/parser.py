@@ -103,7 +103,7 @@ def _settings(hint: Any) -> dict[str, Any]:
     if get_origin(hint) in (Sequence, Collection, tuple):
         return {"nargs": "+", **_settings(kinds[0])}
     if get_origin(hint) is Literal:
-        return {"choices": kinds}
+        return {"choices": kinds, "type": type(kinds[0])}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": hint, "metavar": {int: "N", float: "X"}.get(hint)}
@@ -261,14 +261,14 @@ def _export(subparsers: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
-    _add_options(parser, ems_fast.export, "int8", "with_onnx", "licence")
+    _add_options(parser, ems_fast.export, "bits", "with_onnx", "licence")
 
 
 def _push(subparsers: Any) -> None:
     parser = _command(subparsers, "push", commands.push)
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("repository", metavar="ORG/NAME", help="made if it is not there")
-    _add_options(parser, ems_fast.push, "int8", "licence", "private", "endpoint")
+    _add_options(parser, ems_fast.push, "bits", "licence", "private", "endpoint")
 
 
 def _report(subparsers: Any) -> None:

@@ -344,7 +344,7 @@ class SentenceEncoder:
         digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
         digest.update(self.tokenizer.sha256.encode())
         if self._table is not None:
-            for array in (self._table.rows, self._table.scales):
+            for array in (self._table.rows, self._table.scales, self._table.phrases):
                 if array is not None:
                     digest.update(f"{array.dtype}".encode())
                     digest.update(array.data)
@@ -369,7 +369,10 @@ def _module_of_table(table: TokenTable, config: ModelConfig) -> Encoder:
 
     with torch.device("meta"):  # nothing is drawn at random only to be replaced
         module = Encoder(config)
-    module.load_state_dict({"tokens.weight": torch.from_numpy(table.float32())}, assign=True)
+    state = {"tokens.weight": torch.from_numpy(table.float32())}
+    if table.phrases is not None:
+        state["phrases"] = torch.from_numpy(table.phrases.copy())
+    module.load_state_dict(state, assign=True)
     return module.eval()
 
 
@@ -381,8 +384,12 @@ def _table_of(module: Encoder) -> TokenTable | None:
     if not module.is_table or weight.device.type != "cpu" or not weight.is_contiguous():
         return None
     if weight.dtype == torch.bfloat16:
-        return TokenTable(weight.view(torch.int16).numpy().view(np.uint16))
-    return TokenTable(weight.numpy()) if weight.dtype == torch.float32 else None
+        rows = weight.view(torch.int16).numpy().view(np.uint16)
+    elif weight.dtype == torch.float32:
+        rows = weight.numpy()
+    else:
+        return None
+    return TokenTable(rows, None, None if module.phrases is None else module.phrases.numpy())
 
 
 def progress_bar(total: int, *, show: bool) -> AbstractContextManager[Any]:

@@ -72,7 +72,7 @@ def load(
     complaint = f"{folder.weights}: does not fit config.toml"
     if table_alone and dtype == "float32":
         try:
-            table = TokenTable.of_file(weights, (config.vocab_size, config.width))
+            table = TokenTable.of_file(weights, config)
         except ValueError as error:
             raise InputError(f"{complaint} ({error})") from error
         return SentenceEncoder(table, tokenizer, config, preprocessing=chosen)

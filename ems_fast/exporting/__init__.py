@@ -12,7 +12,7 @@ from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import hub, onnx, sentence_transformers
 from ems_fast.files.staging import staged_folder
-from ems_fast.model.quantisation import quantise
+from ems_fast.model.quantisation import Bits, quantise
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
 from ems_fast.runs.folder import RunFolder, model_section
 
@@ -21,6 +21,12 @@ _RELEASED_NOTE = (
     "ems-fast form does that by itself, and needs `encode(sentences, language=...)`."
 )
 Target = Literal["sentence-transformers", "onnx", "ems-fast", "hub"]
+_BITS: dict[Target, tuple[Bits, ...]] = {
+    "sentence-transformers": (32,),
+    "onnx": (32, 8),
+    "ems-fast": (32, 8, 4),
+    "hub": (32, 8, 4),
+}
 
 
 def export(
@@ -28,7 +34,7 @@ def export(
     folder: str | Path,
     *,
     to: Target,
-    int8: bool = False,
+    bits: Bits = 32,
     with_onnx: bool = False,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
@@ -43,8 +49,8 @@ def export(
             [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
             `ems_fast.load` reads, without what training needs; or ``"hub"``, what `push` uploads:
             one folder for both `ems_fast.load` and ``SentenceTransformer``.
-        int8: quantise the weights of an ONNX graph to 8 bits, of what `ems_fast.load` reads the
-            table of token vectors.
+        bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads; 32
+            or 8 in the weights of an ONNX graph.
         with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
             folder too, and what fastembed and others read beside it (extra ``export``).
         licence: of the model, for the card.
@@ -57,15 +63,17 @@ def export(
             be expressed there.
     """
     check_one_of("to", to, get_args(Target))
-    if int8 and to == "sentence-transformers":
-        raise InputError(f"int8: got True with to={to!r}, which is written in float32")
+    check_one_of("bits", bits, get_args(Bits))
+    if bits not in _BITS[to]:
+        known = " or ".join(map(str, _BITS[to]))
+        raise InputError(f"bits: got {bits} with to={to!r}, which is written in {known}")
     if with_onnx and to != "sentence-transformers":
         raise InputError(
             f"with_onnx: got True with to={to!r}; it adds a graph to a folder for "
             "sentence-transformers"
         )
     with staged_folder(Path(folder)) as path:
-        _write(encoder, path, to, int8, licence, with_onnx=with_onnx)
+        _write(encoder, path, to, bits, licence, with_onnx=with_onnx)
     return Path(folder)
 
 
@@ -73,7 +81,7 @@ def push(
     encoder: SentenceEncoder | str | Path,
     repository: str,
     *,
-    int8: bool = False,
+    bits: Bits = 32,
     licence: str = UNKNOWN_LICENCE,
     private: bool = False,
     endpoint: str | None = None,
@@ -87,7 +95,7 @@ def push(
         encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
         repository: ``org/name``; it is made if it is not there. `ems_fast.load` then knows it as
             ``hf:org/name``.
-        int8: write the table of token vectors that `ems_fast.load` reads in 8 bits.
+        bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads.
         licence: of the model, for the card.
         private: whether a repository that is made is shown to its owner only.
         endpoint: the hub's address; None takes ``HF_ENDPOINT``, else the public one.
@@ -99,9 +107,10 @@ def push(
         InputError: not a repository's name, the package is missing, the model cannot be expressed
             for sentence-transformers, or the hub refuses or cannot be reached.
     """
+    check_one_of("bits", bits, get_args(Bits))
     uploader = hub.Uploader(repository, endpoint)
     with TemporaryDirectory(prefix="ems-fast-") as scratch:
-        _write(encoder, Path(scratch), "hub", int8, licence, repository)
+        _write(encoder, Path(scratch), "hub", bits, licence, repository)
         return uploader.upload(Path(scratch), private=private)
 
 
@@ -109,7 +118,7 @@ def _write(
     encoder: SentenceEncoder | str | Path,
     path: Path,
     to: Target,
-    int8: bool,
+    bits: Bits,
     licence: str,
     repository: str = "ORG/NAME",
     *,
@@ -126,11 +135,11 @@ def _write(
     notes = [_RELEASED_NOTE] if model.preprocessing is not None else []
     use, library = {}, to
     if to == "onnx":
-        onnx.write_onnx(model, path, int8=int8)
+        onnx.write_onnx(model, path, int8=bits == 8)
         use = {"use": onnx.USE}
-        notes += onnx.INT8_NOTES if int8 else []
+        notes += onnx.INT8_NOTES if bits == 8 else []
     if to in ("ems-fast", "hub"):
-        _write_model(model, path, int8=int8)
+        _write_model(model, path, bits)
     if to in ("sentence-transformers", "hub"):
         below = hub.BELOW if to == "hub" else ""
         sentence_transformers.write_sentence_transformers(model, path, below)
@@ -144,10 +153,10 @@ def _write(
     write_card(path, card)
 
 
-def _write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:
+def _write_model(encoder: SentenceEncoder, path: Path, bits: Bits) -> None:
     """Write ``config.toml``, ``tokenizer.model`` and ``model.safetensors``, the encoder only.
 
-    With `int8` the table of token vectors is written in 8 bits.
+    The table of token vectors is written in so many bits a number.
     """
     sections = {"model": model_section(encoder.config)}
     if encoder.preprocessing is not None:
@@ -160,5 +169,5 @@ def _write_model(encoder: SentenceEncoder, path: Path, *, int8: bool = False) ->
     folder = RunFolder(path)
     weights = {f"encoder.{k}": v for k, v in encoder.module.state_dict().items()}
     folder.tokenizer.write_bytes(encoder.tokenizer.model)
-    folder.write_weights(quantise(weights) if int8 else weights)
+    folder.write_weights(quantise(weights, bits))
     folder.write_config({**sections, "files": folder.digests()})

@@ -23,6 +23,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "BF16": np.dtype("<u2"),
     "I8": np.dtype("<i1"),
+    "U8": np.dtype("<u1"),
+    "I64": np.dtype("<i8"),
 }
 
 

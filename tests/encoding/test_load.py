@@ -16,7 +16,7 @@ SENTENCES = ["eins zwei", "drei", "vier fünf sechs"]
 
 @pytest.fixture
 def exported(run: Path, tmp_path: Path) -> Path:
-    return ems_fast.export(run, tmp_path / "models" / "multilingual", to="ems-fast", int8=True)
+    return ems_fast.export(run, tmp_path / "models" / "multilingual", to="ems-fast", bits=8)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ assert sys.modules["torch"] is None
 def test_it_encodes_without_torch(table: Path, tmp_path: Path, storage: str) -> None:
     folder = None if storage == "shipped" else tmp_path / "model"
     if folder is not None:
-        ems_fast.export(table, folder, to="ems-fast", int8=storage == "int8")
+        ems_fast.export(table, folder, to="ems-fast", bits=8 if storage == "int8" else 32)
     if storage == "bfloat16":
         weights = {k: v.bfloat16() for k, v in load_file(folder / "model.safetensors").items()}
         save_file(weights, folder / "model.safetensors")
@@ -115,7 +115,7 @@ def test_bfloat16_is_within_its_rounding(table: Path, normalize: bool) -> None:
 
 
 def test_tables_that_do_not_fit_are_named(table: Path, tmp_path: Path) -> None:
-    folder = ems_fast.export(table, tmp_path / "model", to="ems-fast", int8=True)
+    folder = ems_fast.export(table, tmp_path / "model", to="ems-fast", bits=8)
     config = (folder / "config.toml").read_text(encoding="utf-8").partition("[files]")[0]
     (folder / "config.toml").write_text(config, encoding="utf-8")
     weights = load_file(folder / "model.safetensors")

@@ -254,12 +254,12 @@ def test_the_padded_encoder_gives_the_same_vectors(encoder: SentenceEncoder) -> 
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("int8", [False, True])
-def test_onnx_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Path, int8: bool) -> None:
+@pytest.mark.parametrize("bits", [32, 8])
+def test_onnx_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Path, bits: int) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    folder = ems_fast.export(encoder, tmp_path / "onnx", to="onnx", int8=int8)
+    folder = ems_fast.export(encoder, tmp_path / "onnx", to="onnx", bits=bits)
     names = {"README.md", "model.onnx", "tokenizer.json", "tokenizer.model"}
     assert {path.name for path in folder.iterdir()} == names
     tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -275,7 +275,7 @@ def test_onnx_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Path, i
             },
         )
         expected = ours_encode(encoder, sentences)
-        if int8:
+        if bits == 8:
             lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
             cosines = (vectors * expected).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
             assert cosines.min() > 0.95
@@ -305,7 +305,9 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("options", "message"),
     [
         ({"to": "tensorflow"}, "to: got 'tensorflow', expected one of 'sentence-transformers'"),
-        ({"to": "sentence-transformers", "int8": True}, "int8: got True with to='sentence"),
+        ({"to": "sentence-transformers", "bits": 8}, "bits: got 8 with to='sentence"),
+        ({"to": "onnx", "bits": 4}, "bits: got 4 with to='onnx', which is written in 32 or 8"),
+        ({"to": "ems-fast", "bits": 3}, "bits: got 3"),
     ],
 )
 def test_bad_arguments(

@@ -97,7 +97,7 @@ def test_eight_bits(hub: Hub, table_run: Path) -> None:
     ems_fast.push(table_run, NAME, endpoint=hub.endpoint)
     whole = len(hub.files[NAME]["model.safetensors"])
     vectors = load(hub).encode(SENTENCES)
-    ems_fast.push(table_run, NAME, int8=True, endpoint=hub.endpoint)
+    ems_fast.push(table_run, NAME, bits=8, endpoint=hub.endpoint)
     assert len(hub.files[NAME]["model.safetensors"]) < whole
     small = load(hub).encode(SENTENCES)
     assert not np.array_equal(small, vectors)

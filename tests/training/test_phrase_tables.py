@@ -123,7 +123,7 @@ def test_phrases_that_the_corpus_lacks(corpus: BinaryCorpus, tmp_path: Path) -> 
 def test_export(corpus: BinaryCorpus, tmp_path: Path) -> None:
     encoder = fit(corpus, tmp_path / "run", max_steps=20).encoder
     sentences = [pair[1] for pair in corpus.shards[0].valid_pairs()]
-    ems_fast.export(encoder, tmp_path / "small", to="ems-fast", int8=True)
+    ems_fast.export(encoder, tmp_path / "small", to="ems-fast", bits=8)
     small = ems_fast.load(tmp_path / "small").encode(sentences, normalize=True)
     cosines = (small * encoder.encode(sentences, normalize=True)).sum(axis=1)
     assert cosines.min() > 0.999
