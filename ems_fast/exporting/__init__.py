@@ -36,10 +36,10 @@ def export(
         encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
         folder: where to write; new or empty.
         to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
-            pooling, or of a token table a stock `StaticEmbedding`; ``"onnx"``, a graph from
-            ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding`` float32
-            [B, D], with a ``tokenizer.json`` (extra ``export``); or ``"ems-fast"``, what
-            `ems_fast.load` reads, without what training needs.
+            pooling, or of a token table a stock `StaticEmbedding`, if it has no phrases;
+            ``"onnx"``, a graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to
+            ``sentence_embedding`` float32 [B, D], with a ``tokenizer.json`` (extra ``export``); or
+            ``"ems-fast"``, what `ems_fast.load` reads, without what training needs.
         int8: quantise the weights of an ONNX graph to 8 bits, of ``"ems-fast"`` the table of token
             vectors.
         licence: of the model, for the card.
@@ -48,8 +48,8 @@ def export(
         The folder.
 
     Raises:
-        InputError: `folder` is in use, no such form, a package is missing, or the tokenizer cannot
-            be expressed there.
+        InputError: `folder` is in use, no such form, a package is missing, or the tokenizer or the
+            model's phrases cannot be expressed there.
     """
     check_one_of("to", to, get_args(Target))
     if int8 and to == "sentence-transformers":
