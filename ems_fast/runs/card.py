@@ -81,6 +81,7 @@ def model_card(
             ("attention heads", config.heads),
             ("feed-forward width", config.ffn_width),
             ("vocabulary", f"{config.vocab_size:,}"),
+            *([("phrases", f"{config.phrases:,}")] if config.phrases else []),
             ("longest sentence, tokens", config.max_tokens),
         ),
     ]

@@ -75,8 +75,8 @@ def train(
             are prepared into the run's folder; or a folder that `ems_fast.prepare` made. May be
             None when resuming.
         output_dir: the run's folder; new or empty unless `resume`.
-        model: a preset (``static``, ``mini``, ``small``, ``ems``) or a `ModelConfig`; its
-            vocabulary size is taken from the corpus's tokenizer and its languages from the corpus.
+        model: a preset (``static``, ``phrases``, ``mini``, ``small``, ``ems``) or a `ModelConfig`;
+            vocabulary size, languages and phrases are those of the corpus and its tokenizer.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and

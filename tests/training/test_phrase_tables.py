@@ -130,3 +130,4 @@ def test_export(corpus: BinaryCorpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="of 50 phrases, which that library cannot express"):
         ems_fast.export(encoder, tmp_path / "st", to="sentence-transformers")
     assert not (tmp_path / "st").exists()
+    assert "| phrases | 50 |" in (tmp_path / "small" / "README.md").read_text()
