@@ -131,15 +131,17 @@ def _train(subparsers: Any) -> None:
     _add_corpora(parser, "*")
     parser.set_defaults(valid_pairs=None)  # a prepared corpus has held some out already
     _add_output(parser, "folder of the run")
-    parser.add_argument("--model", choices=list(PRESETS), default=DEFAULT_MODEL,
-                        help=f"preset of sizes (default: {DEFAULT_MODEL})")  # fmt: skip
+    parser.add_argument(
+        "--model", choices=list(PRESETS),
+        help=f"preset of sizes (default: that of --init, else {DEFAULT_MODEL})",
+    )  # fmt: skip
     resuming = parser.add_mutually_exclusive_group()
     resuming.add_argument("--resume", action="store_true", help="continue the run in --output")
     resuming.add_argument(
         "--auto-resume", action="store_true",
         help="continue the run in --output if there is one, else start it",
     )  # fmt: skip
-    _add_options(parser, ems_fast.train, "eval_sets", "rank_timeout_minutes", "device")
+    _add_options(parser, ems_fast.train, "init", "eval_sets", "rank_timeout_minutes", "device")
     _add_quiet(parser)
     group = parser.add_argument_group(
         "options of training",

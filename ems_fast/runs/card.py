@@ -118,6 +118,8 @@ def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
 def _data(run: RunFolder) -> list[str]:
     data = run.read_config().get("data", {})
     total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
+    if "init" in data:
+        total += f" It began with the weights of {plain_markdown(data['init'])}."
     rows = [(name, f"{count:,}") for name, count in data.get("language_pairs", {}).items()]
     return [total, _table(("languages", "pairs"), *rows)] if rows else [total]
 

@@ -24,6 +24,7 @@ from ems_fast.training.batches.config import gives_size
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.recommended import recommended_options, recommended_tokenizer
+from ems_fast.training.start import Init, Start
 from ems_fast.training.trainer import Trainer
 from ems_fast.training.validation import held_out_sets
 
@@ -56,7 +57,8 @@ def train(
     corpora: str | Path | Any | Sequence[str | Path | Any] | None,
     output_dir: str | Path,
     *,
-    model: str | ModelConfig = DEFAULT_MODEL,
+    model: str | ModelConfig | None = None,
+    init: Init | None = None,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
     resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
@@ -76,6 +78,11 @@ def train(
         output_dir: the run's folder; new or empty unless `resume`.
         model: a preset (``static``, ``mini``, ``small``, ``ems``) or a `ModelConfig`; its
             vocabulary size is taken from the corpus's tokenizer and its languages from the corpus.
+            None takes the sizes of `init`, else ``static``.
+        init: the model whose weights the run begins with: the folder of a run, the name of a
+            shipped model, or a loaded encoder. Files are then prepared with its tokenizer.
+            Optimiser and schedule begin anew. A table may become the token embedding of a model
+            with layers of its width. The run's log says which parts were taken.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
@@ -109,11 +116,14 @@ def train(
                     f"prepare_options: got {prepare_options!r}, but a run is resumed with the "
                     "corpus it was begun with; leave them out"
                 )
+            if init is not None and resume != "auto":
+                raise InputError("init: a run is resumed with its own weights; leave it out")
             plan = _resume(folder, ranks, options)
         else:
             _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            start = None if init is None else Start.of(init)
             plan = _begin(
-                corpora, folder, model, ranks, options, prepare_options or {},
+                corpora, folder, model, start, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
         return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
@@ -127,12 +137,15 @@ class _Plan:
     model: ModelConfig
     options: TrainOptions
     resumed: bool
+    init: str | None = None
+    start: Start | None = None
 
 
 def _begin(
     corpora: Any,
     folder: RunFolder,
-    model: str | ModelConfig,
+    model: str | ModelConfig | None,
+    start: Start | None,
     ranks: Ranks,
     options: dict[str, Any],
     prepare_options: dict[str, Any],
@@ -141,7 +154,11 @@ def _begin(
     progress: bool,
 ) -> _Plan:
     """Prepare the text where that is not done, and fit the model's sizes to it."""
+    if model is None:
+        model = DEFAULT_MODEL if start is None else start.config
     base = preset(model) if isinstance(model, str) else model
+    if start is not None:
+        start.check_sizes(base)
     chosen = split_options(options, split_options(recommended_options(base)))
     chosen.objective.check_model(base)
     if ranks.main:
@@ -152,7 +169,9 @@ def _begin(
     if restarted and (folder.corpus / MANIFEST).is_file():
         corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
     else:
-        corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options)
+        corpus = _corpus(corpora, folder, base, start, ranks, progress, prepare_options)
+    if start is not None:
+        start.check_tokenizer(corpus)
     sized = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
     if sized.max_tokens < corpus.max_tokens:
         raise InputError(
@@ -161,7 +180,7 @@ def _begin(
         )
     if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
-    return _Plan(corpus, sized, chosen, resumed=False)
+    return _Plan(corpus, sized, chosen, False, None if start is None else start.name, start)
 
 
 def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
@@ -172,7 +191,8 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
         before = document["data"].get("ranks", ranks.world)
         chosen = replace(chosen, batches=chosen.batches.for_ranks(ranks.world, before))
     corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
-    return _Plan(corpus, folder.read_model_config(), chosen, resumed=True)
+    init = document["data"].get("init")
+    return _Plan(corpus, folder.read_model_config(), chosen, resumed=True, init=init)
 
 
 def _run(
@@ -181,13 +201,18 @@ def _run(
     corpus, chosen = plan.corpus, plan.options
     chosen.batches.require_enough_pairs(corpus, ranks.world)
     torch.manual_seed(chosen.batches.seed)
-    ems = EMSModel(plan.model).to(ranks.device)
+    ems = EMSModel(plan.model)
+    parts = None if plan.start is None else plan.start.copy_into(ems)
+    ems.to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
     trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console)
     if plan.resumed:
         trainer.restore()
+    elif plan.start is not None:
+        # Before there is a run to resume, so that none is resumed without these weights.
+        trainer.save_checkpoint()
     if ranks.main:
         place, home = corpus.path.resolve(), folder.path.resolve()
         folder.write_tokenizer(corpus.tokenizer.model)
@@ -202,10 +227,15 @@ def _run(
                     "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
                     "ranks": ranks.world,
                     "tokenizer_sha256": corpus.tokenizer_sha256,
+                    "init": plan.init,
                 },
             }
         )
+        if plan.start is not None and parts is not None:
+            folder.log("init", model=plan.init, taken=parts.taken, fresh=parts.fresh)
     console.say(_summary(trainer))
+    if parts is not None:
+        console.say(f"From {plan.init}: {parts}")
     state = trainer.run()
     if ranks.main:
         write_model_card(folder)
@@ -242,6 +272,7 @@ def _corpus(
     corpora: Any,
     folder: RunFolder,
     base: ModelConfig,
+    start: Start | None,
     ranks: Ranks,
     progress: bool,
     options: dict[str, Any],
@@ -256,6 +287,14 @@ def _corpus(
                 "out, or give the files"
             )
         return BinaryCorpus.open(corpora)
+    if start is not None:
+        given = sorted({"tokenizer", "tokenizer_type", "vocab_size"} & options.keys())
+        if given:
+            raise InputError(
+                f"prepare_options: got {', '.join(given)}, but with init the text is read with the "
+                "tokenizer of that model; leave them out"
+            )
+        options = {"tokenizer": start.tokenizer, **options}
     if ranks.main:
         options = {**recommended_tokenizer(base), **options}
         corpus = prepare(corpora, folder.corpus, progress=progress, **options)
