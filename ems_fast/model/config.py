@@ -28,6 +28,8 @@ class ModelConfig:
         reconstruction: the model has the head and output embedding that XTR trains.
         max_tokens: longest sentence; longer ones are truncated.
         dropout: in embeddings, attention and hidden layers; the heads have none.
+        teacher_width: width of the projection that meets the vectors of a teacher in training; 0
+            for none: the embeddings meet them themselves.
         tied: the output embedding is the input embedding, and the XTR head maps to `width`.
     """
 
@@ -43,13 +45,14 @@ class ModelConfig:
     max_tokens: int = 120
     dropout: float = 0.0
     tied: bool = False
+    teacher_width: int = 0
 
     def __post_init__(self) -> None:
         for name in (
             "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("layers", "projection_width"):
+        for name in ("layers", "projection_width", "teacher_width"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         if self.layers and self.width % self.heads:
             raise InputError(
@@ -99,8 +102,9 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
 
 def preset_name(config: ModelConfig) -> str:
-    """The preset whose sizes these are, whatever the vocabulary and languages; else ``custom``."""
+    """The preset whose sizes these are, whatever text and teacher it met; else ``custom``."""
     for name, sizes in PRESETS.items():
-        if replace(config, vocab_size=sizes.vocab_size, languages=sizes.languages) == sizes:
+        met = {n: getattr(sizes, n) for n in ("vocab_size", "languages", "teacher_width")}
+        if replace(config, **met) == sizes:
             return name
     return "custom"

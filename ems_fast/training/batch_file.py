@@ -35,6 +35,8 @@ def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> Non
         "source_ids": batch.source_hashes,
         "target_ids": batch.target_hashes,
     }
+    if batch.teacher is not None:
+        tensors["teacher"] = batch.teacher
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(
@@ -67,6 +69,7 @@ def load_batch(path: str | Path) -> Batch:
             tensors["target_languages"],
             tensors["source_ids"],
             tensors["target_ids"],
+            tensors.get("teacher"),
         )
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: is not a batch that training saved ({error})") from error

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ems_fast.distributed.ranks import gather_rows
-from ems_fast.errors import InputError, check
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import Packed
 from ems_fast.ops import contrastive_loss, xtr_loss
 from ems_fast.ops.impl import Impl, fused_runs_on
 from ems_fast.training.batches.batch import Batch
+from ems_fast.training.teacher import TeacherLoss, teacher_loss
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class ObjectiveConfig:
     """Weights and options of the two objectives; defaults as in the paper (section 3.3).
 
     Attributes:
+        teacher_weight: weight of the distance to a teacher's vectors; 1 by default where
+            there is a teacher.
+        teacher_loss: that distance: ``cosine``, 1 − cosine, or ``mse``, the mean squared error.
         xtr_weight: weight of the reconstruction loss.
         contrastive_weight: weight of the contrastive loss.
         temperature: τ of the contrastive loss.
@@ -37,6 +41,8 @@ class ObjectiveConfig:
             devices that have kernels and ``reference`` on others.
     """
 
+    teacher_weight: float = 0.0
+    teacher_loss: TeacherLoss = "cosine"
     xtr_weight: float = 1.0
     contrastive_weight: float = 2.0
     temperature: float = 0.1
@@ -46,9 +52,10 @@ class ObjectiveConfig:
     impl: Impl | None = None
 
     def __post_init__(self) -> None:
-        for name in ("xtr_weight", "contrastive_weight"):
+        for name in ("xtr_weight", "contrastive_weight", "teacher_weight"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        if not self.xtr_weight + self.contrastive_weight > 0:
+        check_one_of("teacher_loss", self.teacher_loss, get_args(TeacherLoss))
+        if not self.xtr_weight + self.contrastive_weight + self.teacher_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
         slices = self.slice_tokens
         check(slices is None or slices >= 1, "slice_tokens", slices, "1 or more, or None")
@@ -109,6 +116,11 @@ class Objective(nn.Module):
                 margin=config.contrastive_margin, impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
+        if config.teacher_weight:
+            assert batch.teacher is not None
+            taught = model.teacher_head(u)  # (2B, W)
+            distance = teacher_loss(taught, batch.teacher, config.teacher_loss)
+            total = total + config.teacher_weight * distance
         return Losses(total, xtr.detach(), contrastive.detach())
 
     def _embed(self, sentences: Packed) -> Tensor:

@@ -21,6 +21,7 @@ class Batch:
         target_languages: int64 [2B], the language of the translation of sentence k.
         source_hashes: int64 [B], hashes of the source texts.
         target_hashes: int64 [B], hashes of the target texts.
+        teacher: float32 [B, W], what a teacher makes of the pairs; None without one.
     """
 
     sentences: Packed
@@ -28,6 +29,7 @@ class Batch:
     target_languages: Tensor
     source_hashes: Tensor
     target_hashes: Tensor
+    teacher: Tensor | None = None
 
     @property
     def num_pairs(self) -> int:

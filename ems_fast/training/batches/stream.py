@@ -7,6 +7,8 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy.typing as npt
+
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.training.batches.batch import Batch
@@ -22,13 +24,14 @@ def batch_stream(
     state: dict[str, Any] | None = None,
     *,
     with_targets: bool = True,
+    teacher: npt.NDArray[Any] | None = None,
 ) -> Generator[tuple[Batch, dict[str, Any]], None, None]:
     """Batches of this rank, each with its state; closing the generator ends its thread.
 
     A stream started with a batch's state goes on with the next batch. Without `with_targets` the
-    bags of words are empty.
+    bags of words are empty; with `teacher`, vectors of the corpus's pairs, they have its rows.
     """
-    builder = BatchBuilder(corpus, config.weighting if with_targets else None)
+    builder = BatchBuilder(corpus, config.weighting if with_targets else None, teacher)
     sampler = PairSampler(
         builder.reader, builder.sizes, builder.tokens, config.global_batch(ranks.world), config,
         state,
