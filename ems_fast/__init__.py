@@ -24,7 +24,7 @@ from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops import BagOfWords, contrastive_loss, xtr_loss
 from ems_fast.ops.backends import Backend, backends
-from ems_fast.training import TrainResult, train
+from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
 
 __version__ = _version("ems-fast")
 __all__ = [
@@ -32,12 +32,14 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Certificate",
     "Embeddings",
     "EmsError",
     "EncodedFile",
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
+    "ExtendResult",
     "Gettext",
     "InputError",
     "ModelConfig",
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_sts",
     "export",
+    "extend",
     "fit_threshold",
     "format_report",
     "load",

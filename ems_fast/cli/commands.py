@@ -67,6 +67,28 @@ def train(
     )
 
 
+def extend(
+    *,
+    model: str,
+    corpora: list[str],
+    output: Path,
+    quiet: bool,
+    languages: str | None,
+    tags: list[str] | None,
+    valid_pairs: int | None,
+    **options: Any,
+) -> None:
+    """Teach a model further languages or another domain, and say what it keeps."""
+    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
+    result = ems_fast.extend(
+        model, corpora, output, progress=not quiet,
+        prepare_options={name: value for name, value in preparing.items() if value is not None},
+        **options,
+    )  # fmt: skip
+    print(result.certificate.to_table())
+    print(f"The run is in {result.output_dir}.")
+
+
 def encode(
     *,
     source: Path,

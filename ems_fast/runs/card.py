@@ -86,6 +86,7 @@ def model_card(
     ]
     if run:
         parts += ["## Evaluation", *_evaluation(run)]
+        parts += _certificate(run)
     limits = [
         f"A sentence counts up to its first {config.max_tokens} tokens; the rest is cut off.",
         "An empty sentence has no meaning here, and gets the zero vector.",
@@ -142,6 +143,30 @@ def _evaluation(run: RunFolder) -> list[str]:
         f"after {best['step']:,} steps{after}.",
         _table(("set", "average, %"), *averages),
         _table(("set", "languages", "accuracy, %"), *rows),
+    ]
+
+
+def _certificate(run: RunFolder) -> list[str]:
+    """What an extended model keeps of the one before; nothing for other models."""
+    found = [line for line in run.read_metrics() if line.get("event") == "certificate"]
+    if not found:
+        return []
+    *_, last = found
+    rows = (
+        (
+            row["set"], row["languages"], "old" if row["old"] else "new",
+            *(f"{100 * row[name]:.1f}" for name in ("neighbours", "before", "after")),
+        )
+        for row in last["rows"]
+    )  # fmt: skip
+    return [
+        f"## What it keeps of {plain_markdown(last['model'])}",
+        "Neighbours kept: the share of sentences of the second language for which this model finds "
+        "the same nearest sentence of the first in an index of the earlier model's vectors as that "
+        f"model does. Accuracy as above, of both models. Extended with keep={last['keep']}.",
+        _table(
+            ("set", "languages", "", "neighbours kept, %", "accuracy before, %", "after, %"), *rows
+        ),
     ]
 
 

@@ -205,7 +205,7 @@ def _begin(
         corpus = _corpus(corpora, folder, base, start, ranks, progress, prepare_options)
     if start is not None:
         start.check_tokenizer(corpus)
-    sized = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+    sized = replace(base, vocab_size=corpus.vocab_size, languages=_languages(corpus, start))
     if sized.max_tokens < corpus.max_tokens:
         raise InputError(
             f"model: reads {sized.max_tokens} tokens, but the corpus has sentences of up "
@@ -221,6 +221,12 @@ def _begin(
         sized = replace(sized, teacher_width=0 if width == sized.width else width)
     name = None if start is None else start.name
     return _Plan(corpus, sized, chosen, False, name, start, taught, path)
+
+
+def _languages(corpus: BinaryCorpus, start: Start | None) -> tuple[str, ...]:
+    """Those of the text, whose rows batches count by, and then what the earlier model knew."""
+    known = () if start is None else start.config.languages
+    return (*corpus.languages, *(code for code in known if code not in corpus.languages))
 
 
 def _taught(
@@ -271,6 +277,7 @@ def _run(
     if plan.resumed:
         trainer.restore()
     elif plan.start is not None:
+        plan.start.steady(trainer.optimizer, ems)
         # Before there is a run to resume, so that none is resumed without these weights.
         trainer.save_checkpoint()
     if ranks.main:

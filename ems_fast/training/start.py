@@ -19,11 +19,9 @@ from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.text.tokenizer import Tokenizer
+from ems_fast.training.adagrad import RowwiseAdagrad
 
-Init: TypeAlias = str | Path | SentenceEncoder
-"""The folder of a run, the name of a shipped model, or a loaded encoder."""
-
-_TOKENS = "encoder.tokens.weight"
+TOKENS = "encoder.tokens.weight"
 _LANGUAGES = "xtr_head.languages.weight"
 _ENCODER_SIZES: tuple[str, ...] = ("layers", "width", "heads", "ffn_width", "max_tokens")
 
@@ -48,12 +46,17 @@ class Start:
         config: its sizes and languages.
         tokenizer: what it reads text with.
         weights: by their names in `EMSModel`; a loaded encoder has none of the heads.
+        accumulators: float32 [V], what row-wise AdaGrad is to begin with for the tokens' rows, so
+            that a known row is moved by small steps; None begins with nothing.
+        folder: where it is on disk.
     """
 
     name: str
     config: ModelConfig
     tokenizer: Tokenizer
     weights: Mapping[str, Tensor]
+    accumulators: Tensor | None = None
+    folder: Path | None = None
 
     @classmethod
     def of(cls, init: Init) -> Start:
@@ -63,6 +66,8 @@ class Start:
             InputError: it is no model of ours, is damaged, or reads text that has been
                 preprocessed, as a converted checkpoint does.
         """
+        if isinstance(init, Start):
+            return init
         if isinstance(init, SentenceEncoder):
             state = init.module.state_dict()
             weights = {f"encoder.{k}": v.detach().float().cpu() for k, v in state.items()}
@@ -75,7 +80,7 @@ class Start:
             weights = folder.read_weights()
             module_of(config, weights, f"init: {folder.weights} does not fit config.toml")
             preprocessed = "preprocessing" in folder.read_config().get("text", {})
-            start = cls(str(init), config, folder.read_tokenizer(), weights)
+            start = cls(str(init), config, folder.read_tokenizer(), weights, folder=folder.path)
         else:
             raise InputError(
                 f"init: got an object of type {type(init).__name__}, expected the folder of a run, "
@@ -142,5 +147,15 @@ class Start:
                 taken[part] = None
         return Parts(tuple(taken), tuple(fresh))
 
+    def steady(self, optimizer: torch.optim.Optimizer, model: EMSModel) -> None:
+        """Give row-wise AdaGrad the `accumulators`; other optimisers begin with nothing."""
+        if self.accumulators is not None and isinstance(optimizer, RowwiseAdagrad):
+            sums = self.accumulators.to(model.encoder.tokens.weight.device, copy=True)
+            optimizer.state[model.encoder.tokens.weight]["sum"] = sums
+
     def _has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.weights)
+
+
+Init: TypeAlias = str | Path | SentenceEncoder | Start
+"""The folder of a run, the name of a shipped model, a loaded encoder, or what was made of one."""
