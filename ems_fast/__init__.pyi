@@ -1,3 +1,4 @@
+from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
 from ems_fast.alignment import Alignment, align, align_files
 from ems_fast.corpus import (
     BinaryCorpus,
@@ -38,7 +39,6 @@ from ems_fast.ops.backends import Backend, backends
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.xtr.loss import xtr_loss
-from ems_fast.training import TrainResult, train
 
 __version__: str
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "BackendError",
     "BagOfWords",
     "BinaryCorpus",
+    "Certificate",
     "Csv",
     "Embeddings",
     "EmsError",
@@ -54,6 +55,7 @@ __all__ = [
     "EncodingWarning",
     "EvalSet",
     "Evaluation",
+    "ExtendResult",
     "FilterReport",
     "Gettext",
     "HuggingFace",
@@ -80,6 +82,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_sts",
     "export",
+    "extend",
     "filter_pairs",
     "fit_threshold",
     "format_report",

@@ -15,6 +15,7 @@ import ems_fast
 from ems_fast.cli import doctor as diagnosis
 from ems_fast.demo import run as demo_run
 from ems_fast.distributed.ranks import launched_ranks
+from ems_fast.encoding.shipped import folder_of, shipped_models
 from ems_fast.errors import InputError, check
 from ems_fast.files.atomic import write_text
 from ems_fast.files.streams import read_lines
@@ -24,9 +25,13 @@ from ems_fast.runs.folder import RunFolder
 from ems_fast.training.report import write_report
 
 
-def prepare(*, corpora: list[str], output: Path, quiet: bool, **options: Any) -> None:
+def prepare(
+    *, corpora: list[str], output: Path, tokenizer: Path | None, quiet: bool, **options: Any
+) -> None:
     """Clean parallel text, train a tokenizer on it and write the corpus in binary form."""
-    corpus = ems_fast.prepare(corpora, output, progress=not quiet, **options)
+    if tokenizer is not None and str(tokenizer) in shipped_models() and not tokenizer.exists():
+        tokenizer = folder_of(tokenizer)
+    corpus = ems_fast.prepare(corpora, output, tokenizer=tokenizer, progress=not quiet, **options)
     print(ems_fast.format_report(corpus.report))
     print(f"The corpus is in {output}.")
 
@@ -60,6 +65,28 @@ def train(
         f"{metrics['steps']:,} steps, {metrics['pairs']:,} pairs in {metrics['minutes']:.1f} "
         f"minutes. The run is in {result.output_dir}."
     )
+
+
+def extend(
+    *,
+    model: str,
+    corpora: list[str],
+    output: Path,
+    quiet: bool,
+    languages: str | None,
+    tags: list[str] | None,
+    valid_pairs: int | None,
+    **options: Any,
+) -> None:
+    """Teach a model further languages or another domain, and say what it keeps."""
+    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
+    result = ems_fast.extend(
+        model, corpora, output, progress=not quiet,
+        prepare_options={name: value for name, value in preparing.items() if value is not None},
+        **options,
+    )  # fmt: skip
+    print(result.certificate.to_table())
+    print(f"The run is in {result.output_dir}.")
 
 
 def encode(

@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _encode, _evaluate, _search, _mine, _score, _filter, _align, _export,
-        _push, _report, _doctor, _demo,
+        _prepare, _train, _extend, _encode, _evaluate, _search, _mine, _score, _filter, _align,
+        _export, _push, _report, _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -144,24 +144,47 @@ def _train(subparsers: Any) -> None:
     _add_corpora(parser, "*")
     parser.set_defaults(valid_pairs=None)  # a prepared corpus has held some out already
     _add_output(parser, "folder of the run")
-    parser.add_argument("--model", choices=list(PRESETS), default=DEFAULT_MODEL,
-                        help=f"preset of sizes (default: {DEFAULT_MODEL})")  # fmt: skip
+    parser.add_argument(
+        "--model", choices=list(PRESETS),
+        help=f"preset of sizes (default: that of --init, else {DEFAULT_MODEL})",
+    )  # fmt: skip
     resuming = parser.add_mutually_exclusive_group()
     resuming.add_argument("--resume", action="store_true", help="continue the run in --output")
     resuming.add_argument(
         "--auto-resume", action="store_true",
         help="continue the run in --output if there is one, else start it",
     )  # fmt: skip
-    _add_options(parser, ems_fast.train, "eval_sets", "rank_timeout_minutes", "device")
+    _add_options(parser, ems_fast.train, "init", "eval_sets", "rank_timeout_minutes", "device")
     _add_quiet(parser)
+    _add_training(parser)
+
+
+def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """The options of training, those `without` left out."""
     group = parser.add_argument_group(
         "options of training",
         "A default is that of models with layers; the preset static brings its own.",
     )
     for name, option in option_fields().items():
+        if name in without:
+            continue
         # SUPPRESS leaves out what was not given, so that --resume keeps the run's own value.
         settings = {**_settings(option.kind), "default": argparse.SUPPRESS}
         group.add_argument(_flag(name), help=_help(option.meaning, option.default), **settings)
+
+
+def _extend(subparsers: Any) -> None:
+    parser = _command(subparsers, "extend", commands.extend)
+    parser.add_argument("model", help="folder of a run, or the name of a shipped model")
+    _add_corpora(parser, "+")
+    parser.set_defaults(valid_pairs=None)
+    _add_output(parser, "folder of the new run")
+    parser.add_argument("--replay", nargs="+", metavar="FILE_OR_FOLDER",
+                        help=described(ems_fast.extend, "Args")["replay"])  # fmt: skip
+    _add_options(parser, ems_fast.extend, "keep", "new_pieces")
+    _add_options(parser, ems_fast.train, "eval_sets", "device")
+    _add_quiet(parser)
+    _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -78,7 +78,8 @@ def prepare(
             in a minute where the second takes seconds.
         languages: languages of files that do not say: ``en-de``, or ``en-{stem}`` by file name.
         tags: keep only lines of TSV files with one of these tags.
-        tokenizer: a SentencePiece model to use instead of training one.
+        tokenizer: a SentencePiece model to use instead of training one, or the folder of a run or a
+            corpus that has one: to go on from that run, the text has to be read as it reads.
         valid_pairs: pairs of each language pair to hold out; never more than 5 % of it.
         max_tokens: pairs with a longer sentence are dropped.
         tokenizer_sentences: size of the sample that the tokenizer is trained on.

@@ -44,9 +44,9 @@ def export(
         encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
         folder: where to write; new or empty.
         to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
-            pooling, or of a token table without phrases a stock `StaticEmbedding`;
-            ``"onnx"``, a graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to
-            ``sentence_embedding`` float32 [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
+            pooling, or of a token table without phrases a stock `StaticEmbedding`; ``"onnx"``, a
+            graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding``
+            float32 [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
             `ems_fast.load` reads, without what training needs; or ``"hub"``, what `push` uploads:
             one folder for both `ems_fast.load` and ``SentenceTransformer``.
         bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads; 32

@@ -28,7 +28,7 @@ from typing import Any
 import sentencepiece
 
 from ems_fast.errors import InputError
-from ems_fast.exporting.sentencepiece_model import NORMAL, USER_DEFINED, Piece, SentencePieceModel
+from ems_fast.text.sentencepiece_model import NORMAL, USER_DEFINED, Piece, SentencePieceModel
 from ems_fast.text.tokenizer import UNK_ID, Tokenizer
 
 SPACE = "▁"

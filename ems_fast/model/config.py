@@ -28,6 +28,8 @@ class ModelConfig:
         reconstruction: the model has the head and output embedding that XTR trains.
         max_tokens: longest sentence; longer ones are truncated.
         dropout: in embeddings, attention and hidden layers; the heads have none.
+        teacher_width: width of the projection that meets the vectors of a teacher in training; 0
+            for none: the embeddings meet them themselves.
         tied: the output embedding is the input embedding, and the XTR head maps to `width`.
         phrases: K, of a token table: frequent pairs of neighbouring tokens with vectors of their
             own; at most so many as the corpus has.
@@ -45,6 +47,7 @@ class ModelConfig:
     max_tokens: int = 120
     dropout: float = 0.0
     tied: bool = False
+    teacher_width: int = 0
     phrases: int = 0
 
     def __post_init__(self) -> None:
@@ -52,7 +55,7 @@ class ModelConfig:
             "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("layers", "projection_width", "phrases"):
+        for name in ("layers", "projection_width", "teacher_width", "phrases"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         if self.layers and self.width % self.heads:
             raise InputError(
@@ -112,12 +115,12 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 def preset_name(config: ModelConfig) -> str:
     """The preset whose sizes these are, else ``custom``.
 
-    Whatever the vocabulary and languages, and however many phrases, which depend on the corpus.
+    Whatever the vocabulary, languages and teacher, and however many phrases the corpus had.
     """
     for name, sizes in PRESETS.items():
         like = replace(
             config, vocab_size=sizes.vocab_size, languages=sizes.languages,
-            phrases=sizes.phrases if config.phrases else 0,
+            phrases=sizes.phrases if config.phrases else 0, teacher_width=sizes.teacher_width,
         )  # fmt: skip
         if like == sizes:
             return name

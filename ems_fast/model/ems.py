@@ -62,6 +62,9 @@ class EMSModel(nn.Module):
         self.contrastive_head = (
             ContrastiveHead(config) if config.projection_width else nn.Identity()
         )
+        self.teacher_head = (
+            nn.Linear(config.width, config.teacher_width) if config.teacher_width else nn.Identity()
+        )
         if config.reconstruction:
             self.xtr_head = XTRHead(config)
             if config.tied:

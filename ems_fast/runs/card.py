@@ -87,6 +87,7 @@ def model_card(
     ]
     if run:
         parts += ["## Evaluation", *_evaluation(run)]
+        parts += _certificate(run)
     limits = [
         f"A sentence counts up to its first {config.max_tokens} tokens; the rest is cut off.",
         "An empty sentence has no meaning here, and gets the zero vector.",
@@ -119,6 +120,8 @@ def _front_matter(config: ModelConfig, licence: str, library: str) -> str:
 def _data(run: RunFolder) -> list[str]:
     data = run.read_config().get("data", {})
     total = f"{data['pairs']:,} sentence pairs." if "pairs" in data else "Not recorded."
+    if "init" in data:
+        total += f" It began with the weights of {plain_markdown(data['init'])}."
     rows = [(name, f"{count:,}") for name, count in data.get("language_pairs", {}).items()]
     return [total, _table(("languages", "pairs"), *rows)] if rows else [total]
 
@@ -141,6 +144,30 @@ def _evaluation(run: RunFolder) -> list[str]:
         f"after {best['step']:,} steps{after}.",
         _table(("set", "average, %"), *averages),
         _table(("set", "languages", "accuracy, %"), *rows),
+    ]
+
+
+def _certificate(run: RunFolder) -> list[str]:
+    """What an extended model keeps of the one before; nothing for other models."""
+    found = [line for line in run.read_metrics() if line.get("event") == "certificate"]
+    if not found:
+        return []
+    *_, last = found
+    rows = (
+        (
+            row["set"], row["languages"], "old" if row["old"] else "new",
+            *(f"{100 * row[name]:.1f}" for name in ("neighbours", "before", "after")),
+        )
+        for row in last["rows"]
+    )  # fmt: skip
+    return [
+        f"## What it keeps of {plain_markdown(last['model'])}",
+        "Neighbours kept: the share of sentences of the second language for which this model finds "
+        "the same nearest sentence of the first in an index of the earlier model's vectors as that "
+        f"model does. Accuracy as above, of both models. Extended with keep={last['keep']}.",
+        _table(
+            ("set", "languages", "", "neighbours kept, %", "accuracy before, %", "after, %"), *rows
+        ),
     ]
 
 

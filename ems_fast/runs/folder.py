@@ -34,7 +34,7 @@ class RunFolder:
 
     ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
     ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt``, if the run prepared it,
-    ``corpus/`` and, if a step went wrong, ``bad_batches/``.
+    ``corpus/``, ``teacher.npy`` if it has a teacher and, if a step went wrong, ``bad_batches/``.
     """
 
     def __init__(self, path: str | Path):
@@ -46,6 +46,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.corpus = self.path / "corpus"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
+        self.teacher = self.path / "teacher.npy"
         self.bad_batches = self.path / "bad_batches"
 
     def require_new(self, *, keep_corpus: bool, interrupted: bool = False) -> None:
@@ -67,7 +68,8 @@ class RunFolder:
         found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
         if interrupted:
             found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
-            for path in (self.tokenizer, self.config):
+            found.discard(self.teacher.name)
+            for path in (self.tokenizer, self.config, self.teacher):
                 found -= {temporary.name for temporary in temporary_files(path)}
         if keep_corpus:
             found.discard(self.corpus.name)

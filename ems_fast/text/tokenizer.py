@@ -56,11 +56,13 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
-        """Load a ``.model`` file.
+        """Load a ``.model`` file, or the ``tokenizer.model`` of a run's or a corpus's folder.
 
         Raises:
             InputError: the file is missing or is no SentencePiece model.
         """
+        if Path(path).is_dir():
+            path = Path(path) / "tokenizer.model"
         try:
             model = Path(path).read_bytes()
         except OSError as error:

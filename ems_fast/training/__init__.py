@@ -1,6 +1,11 @@
 """Training: from files or a prepared corpus to a run's folder."""
 
 from ems_fast.training.api import TrainResult, train
+from ems_fast.training.certificate import Certificate, Kept
+from ems_fast.training.extend import ExtendResult, extend
 from ems_fast.training.options import TrainOptions, split_options
 
-__all__ = ["TrainOptions", "TrainResult", "split_options", "train"]
+__all__ = [
+    "Certificate", "ExtendResult", "Kept", "TrainOptions", "TrainResult", "extend",
+    "split_options", "train",
+]  # fmt: skip

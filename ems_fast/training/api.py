@@ -25,6 +25,14 @@ from ems_fast.training.batches.config import gives_size
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
 from ems_fast.training.recommended import recommended_options, recommended_tokenizer
+from ems_fast.training.start import Init, Start
+from ems_fast.training.teacher import (
+    Teacher,
+    TeacherArray,
+    check_teacher,
+    open_teacher,
+    teach,
+)
 from ems_fast.training.trainer import Trainer
 from ems_fast.training.validation import held_out_sets
 
@@ -57,7 +65,9 @@ def train(
     corpora: str | Path | Any | Sequence[str | Path | Any] | None,
     output_dir: str | Path,
     *,
-    model: str | ModelConfig = DEFAULT_MODEL,
+    model: str | ModelConfig | None = None,
+    init: Init | None = None,
+    teacher: Teacher | None = None,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
     resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
@@ -77,6 +87,17 @@ def train(
         output_dir: the run's folder; new or empty unless `resume`.
         model: a preset (``static``, ``phrases``, ``mini``, ``small``, ``ems``) or a `ModelConfig`;
             vocabulary size, languages and phrases are those of the corpus and its tokenizer.
+            None takes the sizes of `init`, else the default preset.
+        init: the model whose weights the run begins with: the folder of a run, the name of a
+            shipped model, or a loaded encoder. Files are then prepared with its tokenizer.
+            Optimiser and schedule begin anew. A table may become the token embedding of a model
+            with layers of its width. The run's log says which parts were taken.
+        teacher: what the vectors are to be like: a .npy file with one row a training pair of a
+            prepared corpus, or anything with ``encode(sentences)``, such as an encoder of ours or
+            of sentence-transformers, whose vectors of one side of the text are computed once, into
+            the run's folder. Both sides of a pair learn its vector, by `teacher_weight` and
+            `teacher_loss`, beside the other objectives or, with their weights at 0, alone. A
+            teacher of another width is met through a learned projection.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
@@ -110,11 +131,19 @@ def train(
                     f"prepare_options: got {prepare_options!r}, but a run is resumed with the "
                     "corpus it was begun with; leave them out"
                 )
+            if teacher is not None and resume != "auto":
+                raise InputError("teacher: a run is resumed with its own teacher; leave it out")
+            if init is not None and resume != "auto":
+                raise InputError("init: a run is resumed with its own weights; leave it out")
             plan = _resume(folder, ranks, options)
         else:
             _eval_sets(eval_sets, None)  # a wrong path ends here, before any work
+            start = None if init is None else Start.of(init)
+            if teacher is not None:
+                check_teacher(teacher)
+                options = {"teacher_weight": 1.0, **options}
             plan = _begin(
-                corpora, folder, model, ranks, options, prepare_options or {},
+                corpora, folder, model, start, teacher, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
         return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
@@ -129,12 +158,18 @@ class _Plan:
     options: TrainOptions
     resumed: bool
     phrases: torch.Tensor | None = None  # of a run that begins
+    init: str | None = None
+    start: Start | None = None
+    teacher: TeacherArray | None = None
+    teacher_path: Path | None = None
 
 
 def _begin(
     corpora: Any,
     folder: RunFolder,
-    model: str | ModelConfig,
+    model: str | ModelConfig | None,
+    start: Start | None,
+    teacher: Teacher | None,
     ranks: Ranks,
     options: dict[str, Any],
     prepare_options: dict[str, Any],
@@ -143,10 +178,25 @@ def _begin(
     progress: bool,
 ) -> _Plan:
     """Prepare the text where that is not done, and fit the model's sizes to it."""
+    if model is None:
+        model = DEFAULT_MODEL if start is None else start.config
     base = preset(model) if isinstance(model, str) else model
+    if start is not None:
+        start.check_sizes(base)
     chosen = split_options(options, split_options(recommended_options(base)))
     chosen.objective.check_model(base)
     chosen.optimizer.check_model(base)
+    if (teacher is None) != (chosen.objective.teacher_weight == 0):
+        raise InputError(
+            f"teacher_weight: got {chosen.objective.teacher_weight} "
+            f"{'without' if teacher is None else 'with'} a teacher; give both or neither"
+        )
+    fixed = isinstance(teacher, str | Path)
+    if fixed and not (isinstance(corpora, str | Path) and (Path(corpora) / MANIFEST).is_file()):
+        raise InputError(
+            "teacher: vectors have the order of a prepared corpus; prepare the text first, or give "
+            "an encoder"
+        )
     if ranks.main:
         given = Path(corpora).resolve() if isinstance(corpora, str | Path) else None
         ours = given == folder.corpus.resolve()
@@ -155,8 +205,10 @@ def _begin(
     if restarted and (folder.corpus / MANIFEST).is_file():
         corpus = BinaryCorpus.open(folder.corpus)  # of this call, killed when it had prepared it
     else:
-        corpus = _corpus(corpora, folder, base, ranks, progress, prepare_options)
-    sized = replace(base, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
+        corpus = _corpus(corpora, folder, base, start, ranks, progress, prepare_options)
+    if start is not None:
+        start.check_tokenizer(corpus)
+    sized = replace(base, vocab_size=corpus.vocab_size, languages=_languages(corpus, start))
     if sized.max_tokens < corpus.max_tokens:
         raise InputError(
             f"model: reads {sized.max_tokens} tokens, but the corpus has sentences of up "
@@ -164,11 +216,41 @@ def _begin(
         )
     if not gives_size(options):
         chosen = replace(chosen, batches=chosen.batches.for_corpus(corpus.num_pairs, ranks.world))
-    if not base.phrases:
-        return _Plan(corpus, sized, chosen, resumed=False)
-    phrases = torch.from_numpy(frequent_phrases(corpus, base.phrases))
-    sized = replace(sized, phrases=len(phrases))
-    return _Plan(corpus, sized, chosen, resumed=False, phrases=phrases)
+    phrases: torch.Tensor | None = None
+    if base.phrases:
+        phrases = None if start is None else start.phrases
+        if phrases is None:
+            phrases = torch.from_numpy(frequent_phrases(corpus, base.phrases))
+    sized = replace(sized, phrases=0 if phrases is None else len(phrases))
+    taught: TeacherArray | None = None
+    path: Path | None = None
+    if teacher is not None:
+        path, taught = _taught(teacher, corpus, folder, ranks)
+        width = taught.shape[1]
+        sized = replace(sized, teacher_width=0 if width == sized.width else width)
+    name = None if start is None else start.name
+    return _Plan(corpus, sized, chosen, False, phrases, name, start, taught, path)
+
+
+def _languages(corpus: BinaryCorpus, start: Start | None) -> tuple[str, ...]:
+    """Those of the text, whose rows batches count by, and then what the earlier model knew."""
+    known = () if start is None else start.config.languages
+    return (*corpus.languages, *(code for code in known if code not in corpus.languages))
+
+
+def _taught(
+    teacher: Teacher, corpus: BinaryCorpus, folder: RunFolder, ranks: Ranks
+) -> tuple[Path, TeacherArray]:
+    """The file of the teacher's vectors, made here unless it is one, and what is in it."""
+    if isinstance(teacher, str | Path):
+        path = Path(teacher)
+    else:
+        path = folder.teacher
+        if ranks.main:
+            folder.create()
+            teach(teacher, corpus, path)
+        ranks.barrier()
+    return path, open_teacher(path, corpus)
 
 
 def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
@@ -181,7 +263,13 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     corpus = BinaryCorpus.open(folder.path / document["data"]["corpus"])
     model = folder.read_model_config()
     chosen.optimizer.check_model(model)
-    return _Plan(corpus, model, chosen, resumed=True)
+    init = document["data"].get("init")
+    given = document["data"].get("teacher")
+    path = None if given is None else folder.path / given
+    taught = None if path is None else open_teacher(path, corpus)
+    return _Plan(
+        corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path
+    )
 
 
 def _run(
@@ -193,31 +281,47 @@ def _run(
     ems = EMSModel(plan.model)
     if ems.encoder.phrases is not None and plan.phrases is not None:
         ems.encoder.phrases.copy_(plan.phrases)
+    parts = None if plan.start is None else plan.start.copy_into(ems)
     ems.to(ranks.device)
     folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
-    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console)
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher)
     if plan.resumed:
         trainer.restore()
+    elif plan.start is not None:
+        plan.start.steady(trainer.optimizer, ems)
+        # Before there is a run to resume, so that none is resumed without these weights.
+        trainer.save_checkpoint()
     if ranks.main:
-        place, home = corpus.path.resolve(), folder.path.resolve()
+        home = folder.path.resolve()
+
+        def place(path: Path) -> str:
+            """One inside the run's folder is named from there: the folder can be moved."""
+            path = path.resolve()
+            return str(path.relative_to(home) if home in path.parents else path)
+
         folder.write_tokenizer(corpus.tokenizer.model)
         folder.write_config(
             {
                 "model": model_section(plan.model),
                 **chosen.sections(),
                 "data": {
-                    # One inside the run's folder is named from there: the folder can be moved.
-                    "corpus": str(place.relative_to(home) if home in place.parents else place),
+                    "corpus": place(corpus.path),
                     "pairs": corpus.num_pairs,
                     "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
                     "ranks": ranks.world,
                     "tokenizer_sha256": corpus.tokenizer_sha256,
+                    "init": plan.init,
+                    "teacher": plan.teacher_path and place(plan.teacher_path),
                 },
             }
         )
+        if plan.start is not None and parts is not None:
+            folder.log("init", model=plan.init, taken=parts.taken, fresh=parts.fresh)
     console.say(_summary(trainer))
+    if parts is not None:
+        console.say(f"From {plan.init}: {parts}")
     state = trainer.run()
     if ranks.main:
         write_model_card(folder)
@@ -254,6 +358,7 @@ def _corpus(
     corpora: Any,
     folder: RunFolder,
     base: ModelConfig,
+    start: Start | None,
     ranks: Ranks,
     progress: bool,
     options: dict[str, Any],
@@ -268,6 +373,14 @@ def _corpus(
                 "out, or give the files"
             )
         return BinaryCorpus.open(corpora)
+    if start is not None:
+        given = sorted({"tokenizer", "tokenizer_type", "vocab_size"} & options.keys())
+        if given:
+            raise InputError(
+                f"prepare_options: got {', '.join(given)}, but with init the text is read with the "
+                "tokenizer of that model; leave them out"
+            )
+        options = {"tokenizer": start.tokenizer, **options}
     if ranks.main:
         options = {**recommended_tokenizer(base), **options}
         corpus = prepare(corpora, folder.corpus, progress=progress, **options)

@@ -37,6 +37,8 @@ def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> Non
     }
     if batch.target_rows is not None:
         tensors["target_rows"] = batch.target_rows
+    if batch.teacher is not None:
+        tensors["teacher"] = batch.teacher
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(
@@ -70,6 +72,7 @@ def load_batch(path: str | Path) -> Batch:
             tensors["source_ids"],
             tensors["target_ids"],
             tensors.get("target_rows"),
+            tensors.get("teacher"),
         )
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: is not a batch that training saved ({error})") from error

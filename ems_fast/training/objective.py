@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ems_fast.distributed.ranks import gather_rows
-from ems_fast.errors import InputError, check
+from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.model.packing import Packed
@@ -20,6 +20,7 @@ from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.impl import Impl, fused_runs_on
 from ems_fast.ops.xtr.loss import xtr_loss
 from ems_fast.training.batches.batch import Batch
+from ems_fast.training.teacher import TeacherLoss, teacher_loss
 
 # A learnt temperature stays above this, where gradients of the nearest negatives explode.
 LEAST_TEMPERATURE = 0.01
@@ -30,6 +31,9 @@ class ObjectiveConfig:
     """Weights and options of the two objectives; defaults as in the paper (section 3.3).
 
     Attributes:
+        teacher_weight: weight of the distance to a teacher's vectors; 1 by default where
+            there is a teacher.
+        teacher_loss: that distance: ``cosine``, 1 − cosine, or ``mse``, the mean squared error.
         xtr_weight: weight of the reconstruction loss.
         xtr_every: n: reconstruct on one step in n only, with n times the weight.
         xtr_one_in: n: reconstruct from one in n sentences of a batch only, with n times the weight.
@@ -53,6 +57,8 @@ class ObjectiveConfig:
             devices that have kernels and ``reference`` on others.
     """
 
+    teacher_weight: float = 0.0
+    teacher_loss: TeacherLoss = "cosine"
     xtr_weight: float = 1.0
     xtr_every: int = 1
     xtr_one_in: int = 1
@@ -68,7 +74,7 @@ class ObjectiveConfig:
     impl: Impl | None = None
 
     def __post_init__(self) -> None:
-        for name in ("xtr_weight", "contrastive_weight"):
+        for name in ("xtr_weight", "contrastive_weight", "teacher_weight"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("xtr_every", "xtr_one_in"):
             value = getattr(self, name)
@@ -77,7 +83,8 @@ class ObjectiveConfig:
                 if value > 1 and not getattr(self, weight):
                     # Without the contrastive loss a step might have none at all.
                     raise InputError(f"{name}: got {value}, but {weight} is 0")
-        if not self.xtr_weight + self.contrastive_weight > 0:
+        check_one_of("teacher_loss", self.teacher_loss, get_args(TeacherLoss))
+        if not self.xtr_weight + self.contrastive_weight + self.teacher_weight > 0:
             raise InputError("xtr_weight, contrastive_weight: both are 0, expected one above")
         slices = self.slice_tokens
         check(slices is None or slices >= 1, "slice_tokens", slices, "1 or more, or None")
@@ -203,6 +210,11 @@ class Objective(nn.Module):
                 impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
+        if config.teacher_weight:
+            assert batch.teacher is not None
+            taught = model.teacher_head(u)  # (2B, W)
+            distance = teacher_loss(taught, batch.teacher, config.teacher_loss)
+            total = total + config.teacher_weight * distance
         return Losses(total, xtr.detach(), contrastive.detach())
 
     def _embed(self, sentences: Packed) -> Tensor:

@@ -30,6 +30,7 @@ from ems_fast.training.objective import Objective, learnt_temperature
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.report import write_report
 from ems_fast.training.schedule import learning_rate_factor
+from ems_fast.training.teacher import TeacherArray
 from ems_fast.training.validation import Scores, score
 
 
@@ -87,8 +88,9 @@ class Meter:
 class Trainer:
     """Trains one model, on its device.
 
-    `scores` are those of the last evaluation, on `eval_sets`; `interrupted` is set if the user
-    stops the run before its end.
+    `teacher` are the vectors [n, W] that the pairs are to learn, if there are such. `scores` are
+    those of the last evaluation, on `eval_sets`; `interrupted` is set if the user stops the run
+    before its end.
     """
 
     folder: RunFolder
@@ -98,6 +100,7 @@ class Trainer:
     ranks: Ranks
     eval_sets: Sequence[EvalSet]
     console: Console
+    teacher: TeacherArray | None = None
     scores: Scores = field(default=Scores(), init=False)
     interrupted: bool = field(default=False, init=False)
 
@@ -161,6 +164,7 @@ class Trainer:
         batches = batch_stream(
             self.corpus, self.options.batches, self.ranks, progress.sampler,
             targets=lambda number: self.options.objective.reconstructed(begun_at + number),
+            teacher=self.teacher,
         )  # fmt: skip
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
@@ -274,6 +278,10 @@ class Trainer:
         temperature = learnt_temperature(self.model)
         if temperature is not None:
             values["temperature"] = temperature.item()
+        objective = self.options.objective
+        if objective.teacher_weight:
+            others = objective.xtr_weight * xtr + objective.contrastive_weight * contrastive
+            values["teacher"] = (total - others) / objective.teacher_weight
         if self.ranks.main:
             self.folder.log("train", **values)
             self.console.metrics(values)

@@ -21,8 +21,8 @@ from ems_fast import InputError, ModelConfig, SentenceEncoder
 from ems_fast.cli.parser import main
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.exporting.onnx import PaddedEncoder
-from ems_fast.exporting.sentencepiece_model import SentencePieceModel
 from ems_fast.model.encoder import Encoder
+from ems_fast.text.sentencepiece_model import SentencePieceModel
 from ems_fast.text.tokenizer import Tokenizer
 
 # Scripts, marks in any order, spaces of all kinds, names of special tokens, emoji.

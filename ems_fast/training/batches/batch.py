@@ -23,6 +23,7 @@ class Batch:
         source_hashes: int64 [B], hashes of the source texts.
         target_hashes: int64 [B], hashes of the target texts.
         target_rows: int64 [n], where not all sentences have a bag of words: those that do.
+        teacher: float32 [B, W], what a teacher makes of the pairs; None without one.
     """
 
     sentences: Packed
@@ -31,6 +32,7 @@ class Batch:
     source_hashes: Tensor
     target_hashes: Tensor
     target_rows: Tensor | None = None
+    teacher: Tensor | None = None
 
     @property
     def num_pairs(self) -> int:

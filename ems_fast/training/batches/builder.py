@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,9 +19,17 @@ ALL = slice(None)
 
 
 class BatchBuilder:
-    """Turns rows into a `Batch`; nothing in it runs per sentence in Python."""
+    """Turns rows into a `Batch`; nothing in it runs per sentence in Python.
 
-    def __init__(self, corpus: BinaryCorpus, weighting: Weighting):
+    `teacher` are vectors [n, W] of the corpus's pairs, shard after shard.
+    """
+
+    def __init__(
+        self,
+        corpus: BinaryCorpus,
+        weighting: Weighting,
+        teacher: npt.NDArray[Any] | None = None,
+    ):
         index = {language: i for i, language in enumerate(corpus.languages)}
         self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
         self.sizes = [shard.num_pairs for shard in corpus.shards]
@@ -29,6 +39,8 @@ class BatchBuilder:
             [[index[s.source], index[s.target]] for s in corpus.shards], dtype=np.int64
         )
         self._weighting = weighting
+        self._teacher = teacher
+        self._first = np.cumsum([0, *self.sizes[:-1]])  # (shards,): the first pair of each
 
     def build(self, rows: Rows, targets: slice = ALL) -> Batch:
         """The batch of B rows, with bags of words of `targets` among its 2B sentences."""
@@ -55,6 +67,14 @@ class BatchBuilder:
             torch.from_numpy(hashes[0]),
             torch.from_numpy(hashes[1]),
             None if targets == ALL else torch.arange(2 * B)[targets],
+            self._taught(rows),
+        )
+
+    def _taught(self, rows: Rows) -> torch.Tensor | None:
+        if self._teacher is None:
+            return None
+        return torch.from_numpy(
+            self._teacher[self._first[rows.shard] + rows.row].astype(np.float32)
         )
 
     def _targets(self, both: Rows, lengths: npt.NDArray[np.int64], chosen: slice) -> BagOfWords:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy.typing as npt
+
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.training.batches.batch import Batch
@@ -22,13 +24,15 @@ def batch_stream(
     state: dict[str, Any] | None = None,
     *,
     targets: Callable[[int], slice] = lambda _: ALL,
+    teacher: npt.NDArray[Any] | None = None,
 ) -> Generator[tuple[Batch, dict[str, Any]], None, None]:
     """Batches of this rank, each with its state; closing the generator ends its thread.
 
     A stream started with a batch's state goes on with the next batch. `targets` says which of the
-    2B sentences of the stream's first, second, … batch, counted from 0, have bags of words.
+    2B sentences of the stream's first, second, … batch, counted from 0, have bags of words;
+    with `teacher`, vectors of the corpus's pairs, batches have its rows.
     """
-    builder = BatchBuilder(corpus, config.weighting)
+    builder = BatchBuilder(corpus, config.weighting, teacher)
     sampler = PairSampler(
         builder.reader, builder.sizes, builder.tokens, config.global_batch(ranks.world), config,
         state,
