@@ -267,9 +267,7 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     given = document["data"].get("teacher")
     path = None if given is None else folder.path / given
     taught = None if path is None else open_teacher(path, corpus)
-    return _Plan(
-        corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path
-    )
+    return _Plan(corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path)
 
 
 def _run(

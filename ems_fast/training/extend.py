@@ -187,7 +187,9 @@ def _larger(start: Start, sentences: Sequence[str], number: int) -> Start:
 def _with_phrases(ids: Sequence[int], phrases: Tensor, vocab_size: int) -> list[int]:
     """The rows that a table adds up for a text of these tokens."""
     tokens = torch.tensor(ids)
-    found: list[int] = with_phrases(tokens, torch.tensor([len(ids)]), phrases, vocab_size)[0].tolist()
+    found: list[int] = with_phrases(tokens, torch.tensor([len(ids)]), phrases, vocab_size)[
+        0
+    ].tolist()
     return found
 
 
