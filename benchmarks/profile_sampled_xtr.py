@@ -19,7 +19,7 @@ import torch
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.model.config import preset
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream

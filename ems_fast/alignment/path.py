@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.alignment.band import Band, Path
-from ems_fast.ops.native import kernels, num_threads
+from ems_fast.ops.native import kernels
+from ems_fast.ops.threads import num_threads
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -19,6 +19,11 @@ EXTRAS = {
     "faiss": "mining beyond a million sentences",
     "export": "ONNX graphs",
     "hub": "models from and to the Hugging Face hub",
+    "parquet": "reading Parquet",
+    "datasets": "reading Hugging Face datasets",
+    "fsspec": "reading from URLs",
+    "filter": "languages and near-duplicates in filtering",
+    "opusfilter": "the filter in OpusFilter",
     "released": "text for the authors' released checkpoint",
 }
 

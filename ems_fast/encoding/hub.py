@@ -55,11 +55,11 @@ def download(name: str, endpoint: str | None = None) -> Path:
         )
     folder.read_config()  # one of another version is not damaged
     try:
-        folder.check_files()
+        folder.open_model(folder.read_config())
     except InputError:
         folder = RunFolder(_snapshot(name, repository, revision, endpoint, anew=True))
         try:
-            folder.check_files()
+            folder.open_model(folder.read_config())
         except InputError as error:
             raise InputError(f"{name}: was downloaded twice; {error}") from error
     return folder.path

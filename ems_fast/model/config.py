@@ -120,7 +120,8 @@ def preset_name(config: ModelConfig) -> str:
     for name, sizes in PRESETS.items():
         like = replace(
             config, vocab_size=sizes.vocab_size, languages=sizes.languages,
-            phrases=sizes.phrases if config.phrases else 0, teacher_width=sizes.teacher_width,
+            phrases=sizes.phrases if config.phrases and sizes.phrases else config.phrases,
+            teacher_width=sizes.teacher_width,
         )  # fmt: skip
         if like == sizes:
             return name

@@ -55,7 +55,7 @@ class TokenTable:
         count = config.vocab_size + config.phrases
         shape = count, config.width // 2 if rows.dtype == np.uint8 else config.width
         if rows.shape != shape or rows.dtype not in _TYPES:
-            raise ValueError(f"{_NAME} is {rows.dtype} {rows.shape}, expected {shape}")
+            raise ValueError(f"{_NAME} is {rows.dtype} of shape {rows.shape}, expected {shape}")
         if (rows.dtype.itemsize == 1) != (scales is not None):
             raise ValueError(f"{_NAME} and {_NAME}_scale do not go together")
         if scales is not None and (scales.shape != shape[:1] or scales.dtype != np.float32):
@@ -77,7 +77,7 @@ class TokenTable:
     @property
     def width(self) -> int:
         """D."""
-        columns = self.rows.shape[1]
+        columns = int(self.rows.shape[1])
         return 2 * columns if self.rows.dtype == np.uint8 else columns
 
     @cached_property
@@ -121,7 +121,8 @@ class TokenTable:
             _TYPES[self.rows.dtype],
             len(self.rows),
             self.width,
-            *(None if x is None else x.ctypes.data for x in (self.phrases, self._begins)),
+            None if self.phrases is None else self.phrases.ctypes.data,
+            None if self._begins is None else self._begins.ctypes.data,
             0 if self.phrases is None else len(self.phrases),
             ids.ctypes.data,
             starts.ctypes.data,

@@ -87,12 +87,12 @@ def certify(
         items, queries = before.encode(one.source), before.encode(one.target)
         new_items, new_queries = after.encode(one.source), after.encode(one.target)
         same = nearest(queries, items, 1).indices == nearest(new_queries, items, 1).indices
-        ids = {"source_ids": text_ids(one.source), "target_ids": text_ids(one.target)}
+        source_ids, target_ids = text_ids(one.source), text_ids(one.target)
         accuracy = [
             (found.forward + found.backward) / 2
             for found in (
-                retrieval_from_vectors(items, queries, **ids),
-                retrieval_from_vectors(new_items, new_queries, **ids),
+                retrieval_from_vectors(each, other, source_ids=source_ids, target_ids=target_ids)
+                for each, other in ((items, queries), (new_items, new_queries))
             )
         ]
         rows.append(

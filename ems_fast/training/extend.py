@@ -204,10 +204,12 @@ def _accumulators(start: Start) -> Tensor:
     size = start.config.vocab_size + start.config.phrases
     folder = None if start.folder is None else RunFolder(start.folder)
     if folder is not None and folder.checkpoint.exists():
-        states = folder.read_checkpoint()["optimizer"]["state"]
-        sums = [s["sum"] for s in states.values() if "sum" in s and len(s["sum"]) == size]
-        if sums:
-            return sums[0].clone()
+        state = folder.read_checkpoint()["optimizer"]
+        rows = chain.from_iterable(part["state"].values() for part in state.get("parts", [state]))
+        for row in rows:
+            if "sum" in row and len(row["sum"]) == size:
+                sums: Tensor = row["sum"].clone()
+                return sums
     return torch.full((size,), _STEADY)
 
 

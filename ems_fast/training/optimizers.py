@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -89,6 +89,9 @@ class PartOptimizers:
                 groups = [{"params": parameters, "lr": rate} for parameters, _, rate in mine]
                 self._optimizers.append(_optimizer(kind, groups, weight_decay))
                 self._peaks.append([part.learning_rate for part in mine])
+
+    def __iter__(self) -> Iterator[torch.optim.Optimizer]:
+        return iter(self._optimizers)
 
     def schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its peak."""

@@ -20,6 +20,7 @@ from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.text.tokenizer import Tokenizer
 from ems_fast.training.adagrad import RowwiseAdagrad
+from ems_fast.training.optimizers import PartOptimizers
 
 TOKENS = "encoder.tokens.weight"
 PHRASES = "encoder.phrases"
@@ -162,11 +163,15 @@ class Start:
                 taken[part] = None
         return Parts(tuple(taken), tuple(fresh))
 
-    def steady(self, optimizer: torch.optim.Optimizer, model: EMSModel) -> None:
-        """Give row-wise AdaGrad the `accumulators`; other optimisers begin with nothing."""
-        if self.accumulators is not None and isinstance(optimizer, RowwiseAdagrad):
-            sums = self.accumulators.to(model.encoder.tokens.weight.device, copy=True)
-            optimizer.state[model.encoder.tokens.weight]["sum"] = sums
+    def steady(self, optimizers: PartOptimizers, model: EMSModel) -> None:
+        """Give the tokens' row-wise AdaGrad the `accumulators`; others begin with nothing."""
+        table = model.encoder.tokens.weight
+        for optimizer in optimizers:
+            mine = any(
+                table is each for group in optimizer.param_groups for each in group["params"]
+            )
+            if mine and self.accumulators is not None and isinstance(optimizer, RowwiseAdagrad):
+                optimizer.state[table]["sum"] = self.accumulators.to(table.device, copy=True)
 
     def _has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.weights)

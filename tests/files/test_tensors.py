@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
         "floats": torch.arange(6.0).view(2, 3),
         "halves": torch.tensor([1.0, -2.5], dtype=torch.bfloat16),
         "bytes": torch.tensor([[-127], [3]], dtype=torch.int8),
-        "longs": torch.arange(3),
+        "shorts": torch.arange(3, dtype=torch.int16),
     }
     save_file(tensors, path)
     return path
@@ -38,8 +38,8 @@ def test_tensors_are_views_of_the_file(file: Path) -> None:
 
 
 def test_what_is_no_such_file_is_an_error(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="longs is of dtype I64"):
-        MappedTensors(file).get("longs")
+    with pytest.raises(InputError, match="shorts is of dtype I16"):
+        MappedTensors(file).get("shorts")
     with pytest.raises(InputError, match="cannot be read \\(No such file"):
         MappedTensors(tmp_path / "none")
     content = file.read_bytes()
@@ -47,7 +47,7 @@ def test_what_is_no_such_file_is_an_error(file: Path, tmp_path: Path) -> None:
     for damaged in cut:
         file.write_bytes(damaged)
         with pytest.raises(InputError, match="cannot be read"):
-            [MappedTensors(file).get(each) for each in ("floats", "halves", "bytes", "longs")]
+            [MappedTensors(file).get(each) for each in ("floats", "halves", "bytes", "shorts")]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_card(
         "beside english": {"pairs": 4},
     }
     (tmp_path / "sources.json").write_text(json.dumps(sources))
-    card = train.card(corpus.path, run, tmp_path, {"float32": scores, "int8": scores})
+    card = train.card(corpus.path, run, tmp_path, {"float32": scores, "quantised": scores})
     assert "| de | 12 | 80.0 | 90.0 |" in card
     assert "not supported: jv." in card
     assert "| osm | ISC | 5 |" in card

@@ -16,7 +16,7 @@ import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
 from ems_fast.cli.parser import build_parser
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream

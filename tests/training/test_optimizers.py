@@ -14,7 +14,7 @@ from support.synthetic import TINY, ending_after
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.optimizers import Muon, Parameters
 from ems_fast.training.options import OptimizerConfig

@@ -13,7 +13,7 @@ from support.synthetic import TINY, ending_after
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model import EMSModel
+from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batch_file import load_batch, save_batch
 from ems_fast.training.batches import BatchConfig
