@@ -136,6 +136,11 @@ def has_fast_bfloat16() -> bool:
     return _kernels is not None and bool(_kernels.has_fast_bfloat16())
 
 
+def cuda_has_bfloat16() -> bool:
+    """Whether torch's current GPU has instructions for bfloat16, and does not emulate them."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def has_fast_gemm() -> bool:
     """Whether the compiled float32 matrix products were built for this processor's vectors."""
     return _kernels is not None and bool(_kernels.gemm_is_fast())

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import torch
 
 from ems_fast.errors import InputError, check, check_one_of
-from ems_fast.ops.native import has_fast_bfloat16
+from ems_fast.ops.native import cuda_has_bfloat16, has_fast_bfloat16
 from ems_fast.training.adagrad import RowwiseAdagrad
 from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
@@ -75,7 +75,7 @@ class OptimizerConfig:
             return None
         if self.precision == "bf16":
             return torch.bfloat16
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_fast_bfloat16()
+        fast = cuda_has_bfloat16() if device.type == "cuda" else has_fast_bfloat16()
         return torch.bfloat16 if fast else None
 
 
