@@ -84,9 +84,19 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         raise InputError(f"device: got {device!r}, expected for example 'cpu' or 'cuda'") from error
     if resolved.type == "cuda":
         seen = torch.cuda.device_count()
-        wanted = f"'cpu' or one of the {seen} CUDA devices that torch sees here"
+        why = "" if seen else f" ({_why_none()})"
+        wanted = f"'cpu' or one of the {seen} CUDA devices that torch sees here{why}"
         check((resolved.index or 0) < seen, "device", device, wanted)
     return resolved
+
+
+def _why_none() -> str:
+    """Why torch sees no GPU: no driver, one that is too old, or none to look for."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        return re.split(r"\.\s", str(error))[0]
+    return "the driver shows none"
 
 
 def launched_ranks() -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ from ems_fast.encoding.encoder import (
     EncodingWarning,
     OnOverlong,
     SentenceEncoder,
+    default_batch_tokens,
     warn_of_odd_sentences,
 )
 from ems_fast.encoding.partial_array import (
@@ -88,7 +89,7 @@ def encode_file(
     output: str | Path,
     *,
     normalize: bool = False,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     on_overlong: OnOverlong = "truncate",
     workers: int | None = None,
     devices: Sequence[str] | None = None,
@@ -125,6 +126,8 @@ def encode_file(
             "split the text first and load the checkpoint with preprocessing=None"
         )
     places = _places(encoder, workers, devices)
+    if batch_tokens is None:
+        batch_tokens = default_batch_tokens(places[0])
     rank, world = (0, 1) if shard is None else shard
     check(0 <= rank < world, "shard", shard, "(rank, world) with 0 ≤ rank < world")
     check(output.suffix == ".npy", "output", str(output), "a name that ends in .npy")

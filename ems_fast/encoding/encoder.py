@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from ems_fast.encoding.protocol import check_sentences
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.encoder import Encoder
-from ems_fast.model.packing import pack
+from ems_fast.model.packing import map_tensors, pack
+from ems_fast.ops.native import cuda_has_bfloat16
 from ems_fast.text.tokenizer import Tokenizer
 
 # Sentences tokenised and sorted by length together: bounds memory, and is long enough that the
@@ -34,6 +35,7 @@ OnOverlong = Literal["truncate", "error"]
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
+_Value = TypeVar("_Value")
 # The number of the first sentence, ids, and offsets and lengths of the sentences.
 _Tokens = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -102,7 +104,7 @@ class SentenceEncoder:
         self,
         sentences: Sequence[str],
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         progress: bool | None = None,
@@ -117,7 +119,8 @@ class SentenceEncoder:
         Args:
             sentences: n strings of any language. One without a token, such as an empty one, gets
                 the zero vector, and is counted in an `EncodingWarning`.
-            batch_tokens: tokens of a batch; bounds memory, does not change the result.
+            batch_tokens: tokens of a batch; bounds memory, does not change the result. By default
+                4,096, and 65,536 on a GPU.
             normalize: scale the vectors to length 1; a zero vector stays zero.
             on_overlong: of a sentence longer than the model reads, ``"truncate"`` takes the first
                 ``config.max_tokens`` tokens and counts it in an `EncodingWarning`; ``"error"``
@@ -165,7 +168,7 @@ class SentenceEncoder:
         self,
         chunks: Iterable[tuple[int, Sequence[str]]],
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         where: str = "sentences: item",
@@ -181,7 +184,8 @@ class SentenceEncoder:
         Raises:
             InputError: an over-long sentence, if asked to; an unknown option.
         """
-        check(batch_tokens >= 1, "batch_tokens", batch_tokens, "at least 1")
+        tokens_at_once = default_batch_tokens(self.device) if batch_tokens is None else batch_tokens
+        check(tokens_at_once >= 1, "batch_tokens", tokens_at_once, "at least 1")
         check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
         threads, limit = torch.get_num_threads(), self.config.max_tokens
 
@@ -204,7 +208,7 @@ class SentenceEncoder:
             ready = next(submitted, None)
             while ready is not None:
                 following = next(submitted, None)
-                yield self._encode_tokens(ready.result(), batch_tokens, normalize, advance)
+                yield self._encode_tokens(ready.result(), tokens_at_once, normalize, advance)
                 ready = following
 
     def _encode_tokens(
@@ -221,8 +225,8 @@ class SentenceEncoder:
         vectors = torch.zeros(len(lengths), self.dimension, device=self.device)
         with torch.inference_mode():
             for rows in _batches(lengths, batch_tokens):
-                packed = pack(ids, offsets[rows], lengths[rows]).to(self.device)
-                at = torch.from_numpy(rows).to(self.device)
+                packed = _sent(pack(ids, offsets[rows], lengths[rows]), self.device)
+                at = _sent(torch.from_numpy(rows), self.device)
                 vectors.index_copy_(0, at, self.module(packed).float())
                 advance(len(rows))
             if normalize:
@@ -259,6 +263,21 @@ class SentenceEncoder:
         return SentenceEncoder, arguments
 
 
+def default_batch_tokens(device: torch.device) -> int:
+    """Tokens of a batch that keep a device busy."""
+    return 65_536 if device.type == "cuda" else 4096
+
+
+def _sent(value: _Value, device: torch.device) -> _Value:
+    """A tensor, or a dataclass of tensors, on `device`.
+
+    To a GPU from page-locked memory, so that the host does not wait and packs the next batch.
+    """
+    if device.type != "cuda":
+        return map_tensors(value, lambda tensor: tensor.to(device))
+    return map_tensors(value, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
+
+
 def warn_of_odd_sentences(
     n: int, empty: int, truncated: int, max_tokens: int, *, stacklevel: int = 2
 ) -> None:
@@ -291,6 +310,12 @@ def _batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.
     # A sentence belongs to the batch in which its last token falls.
     batch = (np.cumsum(lengths[by_length]) - 1) // batch_tokens
     yield from np.split(by_length, np.flatnonzero(np.diff(batch)) + 1) if len(by_length) else ()
+
+
+def default_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """What to compute in on `device`: see `ems_fast.load`."""
+    multiplies = device.type == "cuda" and not config.is_table
+    return torch.bfloat16 if multiplies and cuda_has_bfloat16(device) else torch.float32
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

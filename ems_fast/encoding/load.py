@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.distributed.ranks import resolve_device
-from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
+from ems_fast.encoding.encoder import Dtype, SentenceEncoder, default_dtype, resolve_dtype
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError
@@ -22,7 +22,7 @@ def load(
     run: str | Path | None = None,
     *,
     device: str | torch.device | None = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype | None = None,
 ) -> SentenceEncoder:
     """The encoder of a run, or a model that came with the installation. Nothing is downloaded.
 
@@ -32,14 +32,15 @@ def load(
         device: where to compute; None takes a GPU if there is one.
         dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
             natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
-            Vectors are float32 in any case.
+            By default ``"bfloat16"`` for a model with layers on a GPU that has instructions for
+            it, else ``"float32"``. Vectors are float32 in any case.
 
     Raises:
         InputError: no such folder or name, no model in it, files that are damaged or do not fit
             each other; the device does not exist here, or the dtype does not go with it.
     """
     resolved_device = resolve_device(device)
-    resolved_dtype = resolve_dtype(dtype, resolved_device)
+    resolved_dtype = None if dtype is None else resolve_dtype(dtype, resolved_device)
     folder = RunFolder(folder_of(run))
     folder.check_files()
     config = folder.read_model_config()
@@ -51,6 +52,8 @@ def load(
         )
     weights = folder.read_weights()
     encoder = module_of(config, weights, f"{folder.weights}: does not fit config.toml")
+    if resolved_dtype is None:
+        resolved_dtype = default_dtype(config, resolved_device)
     released = folder.read_config().get("text", {}).get("preprocessing") == "released"
     chosen = preprocess_released if released else None
     return SentenceEncoder(encoder, tokenizer, config, resolved_device, resolved_dtype, chosen)

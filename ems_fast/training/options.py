@@ -75,7 +75,8 @@ class OptimizerConfig:
             return None
         if self.precision == "bf16":
             return torch.bfloat16
-        fast = cuda_has_bfloat16() if device.type == "cuda" else has_fast_bfloat16()
+        on_gpu = device.type == "cuda"
+        fast = cuda_has_bfloat16(device) if on_gpu else has_fast_bfloat16()
         return torch.bfloat16 if fast else None
 
 

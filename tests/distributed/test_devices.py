@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ems_fast.distributed.ranks import Ranks, process_group
+from ems_fast.distributed.ranks import Ranks, process_group, resolve_device
+from ems_fast.errors import InputError
 from ems_fast.training.options import OptimizerConfig
 
 
@@ -58,13 +59,32 @@ def test_ranks_on_gpus_agree_through_their_hosts(monkeypatch: pytest.MonkeyPatch
     assert made[2:] == ["group 1", "group 2"]
 
 
+@pytest.mark.parametrize(
+    ("raised", "why"),
+    [
+        (RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please "
+                      "update"), r"The NVIDIA driver on your system is too old \(found .*11040\)"),
+        (RuntimeError("Found no NVIDIA driver on your system."), "Found no NVIDIA driver"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "Torch not compiled with CUDA"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_gpu(raised: Exception, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise raised
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(InputError, match=rf"device: got 'cuda', .* 0 CUDA devices .* \({why}"):
+        resolve_device("cuda")
+
+
 def test_alone_nobody_is_asked() -> None:
     assert Ranks(0, 1, torch.device("meta")).agree([3.0]) == [3.0]
 
 
 def test_bfloat16_that_a_gpu_emulates_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def supported(including_emulation: bool = True) -> bool:
-        return including_emulation
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert OptimizerConfig().autocast_dtype(torch.device("cuda")) is None
+    gpu = torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {gpu: (7, 5)}.__getitem__)
+    assert OptimizerConfig().autocast_dtype(gpu) is None
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {gpu: (8, 0)}.__getitem__)
+    assert OptimizerConfig().autocast_dtype(gpu) == torch.bfloat16

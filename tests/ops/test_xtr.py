@@ -301,8 +301,8 @@ class TestOnShim(CudaTests):
 
     def test_kernels_see_whole_lines_and_scatter_once(
         self,
-        on_shim: ModuleType,
-        monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+        on_shim: ModuleType,  # noqa: F811
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Of a float32 weight whose batch is odd, in many chunks; sorting is done ahead."""
         monkeypatch.setattr(xtr_chunks, "CUDA_CHUNK_BYTES", 1)
