@@ -101,9 +101,7 @@ def test_attention_in_place_equals_attention_in_groups(
         want = layer._attend_groups(qkv.double(), batch)
     assert operators == {operator: 1}
     assert got.dtype == dtype
-    torch.testing.assert_close(
-        got.double(), want, rtol=0, atol=4 * torch.finfo(dtype).eps
-    )
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=4 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
