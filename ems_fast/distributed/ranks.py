@@ -93,7 +93,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 def _why_none() -> str:
     """Why torch sees no GPU: no driver, one that is too old, or none to look for."""
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
         return re.split(r"\.\s", str(error))[0]
     return "the driver shows none"

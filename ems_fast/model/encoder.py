@@ -90,7 +90,8 @@ class SelfAttention(nn.Module):
             attended = torch.ops.aten._efficient_attention_forward(
                 q[None], k[None], v[None], None, ends, ends, T, T, dropout, 0, True
             )[0]
-        return attended.reshape(len(qkv), -1)
+        joined: Tensor = attended.reshape(len(qkv), -1)
+        return joined
 
     def _attend_padded(self, qkv: Tensor, packed: Packed) -> Tensor:
         """One call for all sentences, padded to the longest: what other kinds have on a GPU."""
