@@ -94,10 +94,10 @@ def _device_problem(cuda: ModuleType) -> str | None:
     count, problem = cuda.device_count()
     if count:
         return None
-    if "insufficient" in problem:  # as CUDA has it: "driver version is insufficient for …"
+    if "insufficient" in problem:  # as CUDA says where there is no driver, too
         return (
-            f"the NVIDIA driver is too old for the CUDA that they were built with ({problem}); "
-            "update the driver, or build ems-fast with an older CUDA toolkit"
+            "the NVIDIA driver is missing, or too old for the CUDA that they were built with "
+            f"({problem}); update it, or build ems-fast with an older CUDA toolkit"
         )
     return problem or "there is no device"
 

@@ -203,7 +203,7 @@ def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
             return 0, "CUDA driver version is insufficient for CUDA runtime version"
 
     monkeypatch.setattr(native, "_cuda", OldDriver)
-    with pytest.raises(BackendError, match=r"driver is too old for the CUDA .*; update the driver"):
+    with pytest.raises(BackendError, match=r"driver is missing, or too old .*; update it"):
         native.cuda_kernels()
 
 
