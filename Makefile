@@ -21,14 +21,14 @@ test: $(VENV)/tools
 test-slow: $(VENV)/tools
 	$(BIN)/pytest -m slow
 
-# On a machine with a GPU, in a few minutes: the tests that need one, then the kernels' benchmarks.
-# It uses GPU_PYTHON as it is and downloads nothing: install torch for CUDA, pytest, hypothesis and
-# the wheel (make wheel) there first. In tests/, since the source tree would hide the wheel.
+# On a machine with a GPU, in ten minutes: is it right, and how fast is what (docs/gpu.md). Fails unless
+# the kernels are active; a skipped test is a failure. It uses GPU_PYTHON as it is and downloads
+# nothing: install torch for CUDA, pytest, pytest-benchmark, hypothesis, pybind11 and the wheel (make
+# wheel) there first. In tests/, since the source tree would hide the wheel.
 GPU_PYTHON ?= python3
 gpu-check:
 	cd tests && $(GPU_PYTHON) -m ems_fast doctor
-	cd tests && $(GPU_PYTHON) -m pytest -c ../pyproject.toml --rootdir .. -m cuda .
-	$(GPU_PYTHON) benchmarks/bench_gpu.py --output benchmarks/results/gpu.json
+	$(GPU_PYTHON) benchmarks/gpu_check.py --output benchmarks/results/gpu-check.jsonl
 
 bench: $(VENV)/tools
 	$(BIN)/pytest benchmarks/bench_*.py --benchmark-enable --benchmark-only -s

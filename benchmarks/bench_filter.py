@@ -6,9 +6,9 @@
     python benchmarks/bench_filter.py speed     # beside OpusFilter's way of scoring
     python benchmarks/bench_filter.py train     # on clean text, half noise, and that filtered
 
-The text is that of ../shared/corpora/train, of tags that the shipped model was not trained on. Noise
-is of four kinds in equal parts: targets of other pairs, a translation into another language (of the
-same English sentence where there is one), a target cut to 20 to 60 %, the source copied.
+The text is that of ../shared/corpora/train, of tags that the shipped model was not trained on.
+Noise is of four kinds in equal parts: targets of other pairs, a translation into another language (of
+the same English sentence where there is one), a target cut to 20 to 60 %, the source copied.
 """
 
 from __future__ import annotations
@@ -141,9 +141,11 @@ def quality(encoder: Encodes, count: int) -> None:
                 left.setdefault(kind, []).append(kept[np.array(kinds) == kind].mean())
         table = np.array(rows)
         worst = int(table[:, 2].argmin())
-        print(f"{share:.0%}: precision {table[:, 0].mean():.3f}, recall {table[:, 1].mean():.3f}, "
-              f"F1 {table[:, 2].mean():.3f}; lowest {table[worst, 2]:.3f} ({NINETEEN[worst]}); kept "
-              + ", ".join(f"{k} {np.mean(v):.3f}" for k, v in left.items()))  # fmt: skip
+        print(
+            f"{share:.0%}: precision {table[:, 0].mean():.3f}, recall {table[:, 1].mean():.3f}, "
+            f"F1 {table[:, 2].mean():.3f}; lowest {table[worst, 2]:.3f} ({NINETEEN[worst]}); kept "
+            + ", ".join(f"{k} {np.mean(v):.3f}" for k, v in left.items())
+        )
         if share == 0.3:
             print(
                 "  " + " ".join(f"{n} {f:.3f}" for n, f in zip(NINETEEN, table[:, 2], strict=True))
@@ -151,7 +153,7 @@ def quality(encoder: Encodes, count: int) -> None:
 
 
 def opusfilter_way(encoder: Encodes, pairs: Pairs, chunk: int = 200, k: int = 4) -> list[float]:
-    """The scores of OpusFilter's SentenceEmbeddingFilter with a neighbour model, its model replaced.
+    """The scores of OpusFilter's SentenceEmbeddingFilter with a neighbour model, ours in place.
 
     OpusFilter's own code with its own defaults: embeddings of chunks of 200, made anew for each
     query, neighbours by scikit-learn's brute force, one cosine a pair by scipy.
@@ -189,9 +191,11 @@ def speed(encoder: Encodes, count: int) -> None:
         start = time.process_time()
         opusfilter_way(encoder, pairs)
         theirs.append(time.process_time() - start)
-    print(f"{len(pairs):,} pairs: ours {len(pairs) / min(ours):,.0f} pairs/s, OpusFilter's way "
-          f"{len(pairs) / min(theirs):,.0f}, ratio {min(theirs) / min(ours):.1f} "
-          f"(each round: {', '.join(f'{b / a:.1f}' for a, b in zip(ours, theirs, strict=True))})")  # fmt: skip
+    print(
+        f"{len(pairs):,} pairs: ours {len(pairs) / min(ours):,.0f} pairs/s, OpusFilter's way "
+        f"{len(pairs) / min(theirs):,.0f}, ratio {min(theirs) / min(ours):.1f} "
+        f"(each round: {', '.join(f'{b / a:.1f}' for a, b in zip(ours, theirs, strict=True))})"
+    )
     for identify in (False, True):
         judge = PairJudge(encoder, Criteria(0.1, None, 1.75, identify, near_duplicates=False))
         start = time.process_time()
@@ -238,8 +242,10 @@ def readers(count: int) -> None:
                 n = sum(1 for _ in kind(folder / f"x{times}.{suffix}", "en", "de"))
                 best = max(best, n / (time.process_time() - start))
                 peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-            print(f"{kind.__name__:12} {best:12,.0f} pairs/s; peak grew by {peaks[1] - peaks[0]} KB "
-                  f"from {len(rows):,} to {10 * len(rows):,} pairs")  # fmt: skip
+            print(
+                f"{kind.__name__:12} {best:12,.0f} pairs/s; peak grew by {peaks[1] - peaks[0]} KB "
+                f"from {len(rows):,} to {10 * len(rows):,} pairs"
+            )
 
 
 def train(encoder: Encodes, steps: int) -> None:
@@ -256,8 +262,10 @@ def train(encoder: Encodes, steps: int) -> None:
         for language in languages:
             tags = frozenset(["tat", "tatp"])
             pairs, kinds = corrupt(text(language, 12000, tags), other_of(language, 4000), 0.5)
-            rows = {"noisy": pairs,
-                    "clean": [p for p, k in zip(pairs, kinds, strict=True) if k == "clean"]}  # fmt: skip
+            rows = {
+                "noisy": pairs,
+                "clean": [p for p, k in zip(pairs, kinds, strict=True) if k == "clean"],
+            }
             for part, some in rows.items():
                 lines = "".join(f"{a}\t{b}\n" for a, b in some)
                 (parts[part] / f"en-{language}.tsv").write_text(lines)

@@ -165,7 +165,8 @@ def measure_contrastive(bench: Bench, shape: tuple[int, int]) -> list[dict[str, 
     """The contrastive loss at B, E."""
     a, b = (x.detach().to(bench.device) for x in contrastive_baselines.make_inputs(*shape))
     wide = [x.double().requires_grad_() for x in (a, b)]
-    loss = contrastive_loss(*wide, temperature=contrastive_baselines.TEMPERATURE)
+    temperature = contrastive_baselines.TEMPERATURE
+    loss = contrastive_loss(*wide, temperature=temperature, impl="reference")
     true = list(torch.autograd.grad(loss, wide))
     leaves = (a.requires_grad_(), b.requires_grad_())
     return bench.rows(contrastive_ways(*leaves), leaves, true)

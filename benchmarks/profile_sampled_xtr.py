@@ -19,8 +19,8 @@ import torch
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
-from ems_fast.model.ems import EMSModel
 from ems_fast.model.config import preset
+from ems_fast.model.ems import EMSModel
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective

@@ -48,7 +48,10 @@ if(NOT architectures_chosen)
     list(APPEND architectures_chosen 90-real 100-real 120)
   endif()
 endif()
-list(TRANSFORM architectures_chosen REPLACE "-real" "" OUTPUT_VARIABLE architecture_names)
+# What ems_fast/ops/native.py reads: "90" is a binary, "90+" is or has PTX, for newer GPUs too.
+set(architecture_names ${architectures_chosen})
+list(TRANSFORM architecture_names REPLACE "^([0-9]+[a-z]?)(-virtual)?$" "\\1+")
+list(TRANSFORM architecture_names REPLACE "-real" "")
 list(JOIN architecture_names " " architecture_names)
 message(STATUS "CUDA kernels: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${architecture_names}")
 

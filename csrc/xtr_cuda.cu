@@ -203,13 +203,13 @@ template <typename S>
 __global__ void scatter_kernel(S* out, const std::int64_t* words, const std::int64_t* ends,
                                const std::int64_t* rows, const S* values, const S* scale,
                                const S* hidden, std::int64_t first_word, std::int64_t n,
-                               std::int64_t B, std::int64_t D) {
+                               std::int64_t B, std::int64_t D, std::int64_t K) {
   const std::int64_t first = blockIdx.x, word = words[first];
   if (first > 0 && words[first - 1] == word) return;
   if (word < first_word || word >= first_word + n) return;
   const std::int64_t d = static_cast<std::int64_t>(blockIdx.y) * flat_block + threadIdx.x;
   if (d >= D) return;
-  const std::int64_t end = ends[first];
+  const std::int64_t end = ends[first] < K ? ends[first] : K;
   S sum = 0;
   EMS_UNROLL
   for (std::int64_t k = first; k < end; ++k) {
@@ -308,7 +308,7 @@ void scatter(void* out, const std::int64_t* words, const std::int64_t* ends,
     const dim3 grid(blocks_for(K, 1), blocks_for(D, flat_block));
     launch(scatter_kernel<S>, grid, flat_block, queue, static_cast<S*>(out), words, ends,
            rows, static_cast<const S*>(values), static_cast<const S*>(scale),
-           static_cast<const S*>(hidden), first_word, n, B, D);
+           static_cast<const S*>(hidden), first_word, n, B, D, K);
   };
   wide ? run(0.0) : run(0.0f);
 }

@@ -1,4 +1,3 @@
-from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
 from ems_fast.alignment import Alignment, align, align_files
 from ems_fast.corpus import (
     BinaryCorpus,
@@ -39,6 +38,7 @@ from ems_fast.ops.backends import Backend, backends
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.xtr.loss import xtr_loss
+from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
 
 __version__: str
 __all__ = [

@@ -25,4 +25,4 @@ class BackendError(EmsError, RuntimeError):
 
 
 class TrainingError(EmsError, RuntimeError):
-    """Training cannot go on: steps that are no numbers, or a process that is lost."""
+    """Training cannot go on: steps that are no numbers, too little memory, or a lost process."""

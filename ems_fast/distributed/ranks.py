@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -32,12 +32,15 @@ class Ranks:
         world: number of processes.
         device: where this process computes.
         waiting: the group that `barrier` waits in; its timeout is long.
+        deciding: the group that `agree` uses, whose members talk through the hosts; None: the
+            default one, which does.
     """
 
     rank: int
     world: int
     device: torch.device
     waiting: dist.ProcessGroup | None = None
+    deciding: dist.ProcessGroup | None = None
 
     @property
     def main(self) -> bool:
@@ -51,11 +54,15 @@ class Ranks:
         return values
 
     def agree(self, values: list[float]) -> list[float]:
-        """The largest of all ranks' values, one by one; how all ranks take one decision."""
+        """The largest of all ranks' values, one by one; how all ranks take one decision.
+
+        Hosts wait for each other, and none for its device, which goes on with what is queued.
+        """
         if self.world == 1:
             return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return [float(value) for value in self.largest(tensor).tolist()]
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self.deciding)
+        return [float(value) for value in tensor.tolist()]
 
     def barrier(self) -> None:
         """Wait until every rank is here, however long one of them works."""
@@ -77,9 +84,19 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         raise InputError(f"device: got {device!r}, expected for example 'cpu' or 'cuda'") from error
     if resolved.type == "cuda":
         seen = torch.cuda.device_count()
-        wanted = f"'cpu' or one of the {seen} CUDA devices that torch sees here"
+        why = "" if seen else f" ({_why_none()})"
+        wanted = f"'cpu' or one of the {seen} CUDA devices that torch sees here{why}"
         check((resolved.index or 0) < seen, "device", device, wanted)
     return resolved
+
+
+def _why_none() -> str:
+    """Why torch sees no GPU: no driver, one that is too old, or none to look for."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        return re.split(r"\.\s", str(error))[0]
+    return "the driver shows none"
 
 
 def launched_ranks() -> tuple[int, int] | None:
@@ -106,23 +123,26 @@ def process_group(
     check(timeout_minutes > 0, "rank_timeout_minutes", timeout_minutes, "more than 0")
     resolved = resolve_device(device)
     if "RANK" not in os.environ and not dist.is_initialized():
-        yield Ranks(0, 1, resolved)
+        with _current(resolved):
+            yield Ranks(0, 1, resolved)
         return
     if resolved.type == "cuda":
         resolved = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(resolved)
     ours = not dist.is_initialized()
-    waiting = None
+    waiting = deciding = None
     try:
+        timeout = timedelta(minutes=timeout_minutes)
         if ours:
-            timeout = timedelta(minutes=timeout_minutes)
             store, rank, world = fresh_store(timeout)
             backend = "nccl" if resolved.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=world, timeout=timeout
             )
         waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
-        yield Ranks(dist.get_rank(), dist.get_world_size(), resolved, waiting)
+        if "gloo" not in dist.get_backend():
+            deciding = dist.new_group(backend="gloo", timeout=timeout)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), resolved, waiting, deciding)
     except RuntimeError as error:
         if not _is_loss_of_a_rank(error):
             raise
@@ -136,8 +156,15 @@ def process_group(
     finally:
         if ours and dist.is_initialized():
             dist.destroy_process_group()
-        elif waiting is not None:
-            dist.destroy_process_group(waiting)
+        else:
+            for group in (waiting, deciding):
+                if group is not None:
+                    dist.destroy_process_group(group)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a GPU torch's current one, for the streams and events that name no device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _is_loss_of_a_rank(error: RuntimeError) -> bool:

@@ -22,6 +22,7 @@ from ems_fast.encoding.encoder import (
     EncodingWarning,
     OnOverlong,
     SentenceEncoder,
+    default_batch_tokens,
     progress_bar,
     warn_of_odd_sentences,
 )
@@ -87,7 +88,7 @@ def encode_file(
     output: str | Path,
     *,
     normalize: bool = False,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     on_overlong: OnOverlong = "truncate",
     precision: Precision = "float32",
     dim: int | None = None,
@@ -128,6 +129,8 @@ def encode_file(
         )
     form = VectorForm.of(dim, precision, encoder.dimension)
     places = _places(encoder, workers, devices)
+    if batch_tokens is None:
+        batch_tokens = default_batch_tokens(places[0])
     rank, world = (0, 1) if shard is None else shard
     check(0 <= rank < world, "shard", shard, "(rank, world) with 0 ≤ rank < world")
     check(output.suffix == ".npy", "output", str(output), "a name that ends in .npy")

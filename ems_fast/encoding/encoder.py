@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ _AS_STORED = (None, "float32")
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
+_Value = TypeVar("_Value")
 # The number of the first sentence, ids, and offsets and lengths of the sentences.
 _Tokens = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -138,7 +139,7 @@ class SentenceEncoder:
         self,
         sentences: Sequence[str],
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         progress: bool | None = None,
@@ -155,7 +156,8 @@ class SentenceEncoder:
         Args:
             sentences: n strings of any language. One without a token, such as an empty one, gets
                 the zero vector, and is counted in an `EncodingWarning`.
-            batch_tokens: tokens of a batch; bounds memory, does not change the result.
+            batch_tokens: tokens of a batch; bounds memory, does not change the result. By default
+                4,096, and 65,536 on a GPU.
             normalize: scale the vectors to length 1; a zero vector stays zero.
             on_overlong: of a sentence longer than the model reads, ``"truncate"`` takes the first
                 ``config.max_tokens`` tokens and counts it in an `EncodingWarning`; ``"error"``
@@ -212,7 +214,7 @@ class SentenceEncoder:
         self,
         chunks: Iterable[tuple[int, Sequence[str]]],
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         normalize: bool = False,
         on_overlong: OnOverlong = "truncate",
         precision: Precision = "float32",
@@ -230,7 +232,8 @@ class SentenceEncoder:
         Raises:
             InputError: an over-long sentence, if asked to; an unknown option.
         """
-        check(batch_tokens >= 1, "batch_tokens", batch_tokens, "at least 1")
+        tokens_at_once = default_batch_tokens(self.place) if batch_tokens is None else batch_tokens
+        check(tokens_at_once >= 1, "batch_tokens", tokens_at_once, "at least 1")
         check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
         form = VectorForm.of(dim, precision, self.dimension)
         threads, limit = num_threads(), self.config.max_tokens
@@ -250,7 +253,7 @@ class SentenceEncoder:
             return first, ids, offsets[:-1], lengths
 
         def encoded(tokens: _Tokens) -> EncodedChunk:
-            return self._encode_tokens(tokens, batch_tokens, normalize, form, advance)
+            return self._encode_tokens(tokens, tokens_at_once, normalize, form, advance)
 
         numbered = iter(chunks)
         current, following = next(numbered, None), next(numbered, None)
@@ -311,8 +314,8 @@ class SentenceEncoder:
         vectors = torch.zeros(len(lengths), self.dimension, device=self.device)
         with torch.inference_mode():
             for rows in _batches(lengths, batch_tokens):
-                packed = pack(ids, starts[rows], lengths[rows]).to(self.device)
-                at = torch.from_numpy(rows).to(self.device)
+                packed = _sent(pack(ids, starts[rows], lengths[rows]), self.device)
+                at = _sent(torch.from_numpy(rows), self.device)
                 vectors.index_copy_(0, at, self.module(packed).float())
                 advance(len(rows))
             vectors = vectors[:, :dim]
@@ -407,6 +410,23 @@ class _NoBar:
         """Count nothing."""
 
 
+def default_batch_tokens(place: str) -> int:
+    """Tokens of a batch that keep the device of that name busy."""
+    return 65_536 if place.startswith("cuda") else 4096
+
+
+def _sent(value: _Value, device: torch.device) -> _Value:
+    """A tensor, or a dataclass of tensors, on `device`.
+
+    To a GPU from page-locked memory, so that the host does not wait and packs the next batch.
+    """
+    from ems_fast.model.packing import map_tensors
+
+    if device.type != "cuda":
+        return map_tensors(value, lambda tensor: tensor.to(device))
+    return map_tensors(value, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
+
+
 def warn_of_odd_sentences(
     n: int, empty: int, truncated: int, max_tokens: int, *, stacklevel: int = 2
 ) -> None:
@@ -439,6 +459,16 @@ def _batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.
     # A sentence belongs to the batch in which its last token falls.
     batch = (np.cumsum(lengths[by_length]) - 1) // batch_tokens
     yield from np.split(by_length, np.flatnonzero(np.diff(batch)) + 1) if len(by_length) else ()
+
+
+def default_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """What to compute in on `device`: see `ems_fast.load`."""
+    import torch
+
+    from ems_fast.ops.native import cuda_has_bfloat16
+
+    multiplies = device.type == "cuda" and not config.is_table
+    return torch.bfloat16 if multiplies and cuda_has_bfloat16(device) else torch.float32
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

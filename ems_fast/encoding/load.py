@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ems_fast.encoding.encoder import Dtype, SentenceEncoder, resolve_dtype
+from ems_fast.encoding.encoder import Dtype, SentenceEncoder, default_dtype, resolve_dtype
 from ems_fast.encoding.hub import download, on_hub
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
@@ -27,7 +27,7 @@ def load(
     run: str | Path | None = None,
     *,
     device: str | torch.device | None = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype | None = None,
     endpoint: str | None = None,
 ) -> SentenceEncoder:
     """The encoder of a run, a model that came with the installation, or one on a hub.
@@ -42,7 +42,8 @@ def load(
             layers, which needs none, the CPU.
         dtype: what to compute in. ``"bfloat16"`` is twice as fast on processors that multiply it
             natively (`ems-fast doctor` says so) and slower on others; ``"float16"`` is for GPUs.
-            Vectors are float32 in any case.
+            By default ``"bfloat16"`` for a model with layers on a GPU that has instructions for
+            it, else ``"float32"``. Vectors are float32 in any case.
         endpoint: the hub's address; None takes ``HF_ENDPOINT``, else the public one.
 
     Raises:
@@ -56,11 +57,16 @@ def load(
     document = folder.read_config()
     config = folder.model_config(document)
     table_alone = config.is_table and str(device or "cpu") == "cpu"
-    if not table_alone or dtype != "float32":
+    as_stored = table_alone and dtype in (None, "float32")
+    if not as_stored:
         from ems_fast.distributed.ranks import resolve_device
 
         resolved_device = resolve_device("cpu" if table_alone else device)
-        resolved_dtype = resolve_dtype(dtype, resolved_device)
+        resolved_dtype = (
+            default_dtype(config, resolved_device)
+            if dtype is None
+            else resolve_dtype(dtype, resolved_device)
+        )
     tokenizer, weights = folder.open_model(document)
     if tokenizer.vocab_size != config.vocab_size:
         raise InputError(
@@ -70,7 +76,7 @@ def load(
     released = document.get("text", {}).get("preprocessing") == "released"
     chosen = preprocess_released if released else None
     complaint = f"{folder.weights}: does not fit config.toml"
-    if table_alone and dtype == "float32":
+    if as_stored:
         try:
             table = TokenTable.of_file(weights, config)
         except ValueError as error:

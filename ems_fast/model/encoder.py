@@ -6,9 +6,12 @@ language width, E projection width.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.packing import Packed
@@ -19,6 +22,15 @@ from ems_fast.text.tokenizer import PAD_ID
 LAYER_NORM_EPS = 1e-12
 # Sentences of at most this many tokens attend by plain products on a CPU.
 SHORT = 48
+# For padded batches cuDNN would plan anew for every shape, which costs more than the attention.
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+@functools.cache
+def has_flash_attention(device: torch.device) -> bool:
+    """Whether torch's flash attention was built, for GPUs as new as this one."""
+    newer = torch.cuda.get_device_capability(device) >= (8, 0)
+    return newer and torch.backends.cuda.is_flash_attention_available()
 
 
 class SelfAttention(nn.Module):
@@ -34,7 +46,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, packed: Packed) -> Tensor:
         """X [N, D] → [N, D]."""
         qkv = self.qkv(x)
-        attend = self._attend_padded if x.is_cuda else self._attend_groups
+        if not x.is_cuda:
+            attend = self._attend_groups
+        else:
+            attend = self._attend_in_place if self._reads_in_place(qkv) else self._attend_padded
         output: Tensor = self.out(attend(qkv, packed))
         return output
 
@@ -56,9 +71,32 @@ class SelfAttention(nn.Module):
         """One call per sentence length: no padding, no mask."""
         return torch.cat([self._attend(part) for part in packed.views(qkv)])
 
+    def _reads_in_place(self, qkv: Tensor) -> bool:
+        """Whether torch has attention for sentences that lie one after another of this kind."""
+        width = qkv.shape[1] // (3 * self.heads)
+        # Both kernels read 16 bytes of a head at once, and hold all of it.
+        return qkv.dtype != torch.float64 and width % 8 == 0 and width <= 128
+
+    def _attend_in_place(self, qkv: Tensor, packed: Packed) -> Tensor:
+        """One call for all sentences, where they lie: no padding, no mask, no copies."""
+        q, k, v = qkv.view(len(qkv), 3, self.heads, -1).unbind(1)  # 3 × (N, H, D/H)
+        ends, T = packed.offsets, packed.longest
+        dropout = self.dropout if self.training else 0.0
+        # torch's own operators: what it offers to users takes no dropout.
+        if qkv.dtype != torch.float32 and has_flash_attention(qkv.device):
+            attended = torch.ops.aten._flash_attention_forward(
+                q, k, v, ends, ends, T, T, dropout, False, False
+            )[0]
+        else:
+            attended = torch.ops.aten._efficient_attention_forward(
+                q[None], k[None], v[None], None, ends, ends, T, T, dropout, 0, True
+            )[0]
+        joined: Tensor = attended.reshape(len(qkv), -1)
+        return joined
+
     def _attend_padded(self, qkv: Tensor, packed: Packed) -> Tensor:
-        """One call for all sentences, padded to the longest: fewer launches on a GPU."""
-        T = packed.groups[-1][1]
+        """One call for all sentences, padded to the longest: what other kinds have on a GPU."""
+        T = packed.longest
         B = packed.num_sentences
         # A token at position p of packed sentence b sits in slot b·T + p − 1 of the padded batch.
         first = packed.positions == 1
@@ -66,7 +104,9 @@ class SelfAttention(nn.Module):
         mask = torch.zeros(B * T, dtype=torch.bool, device=qkv.device)
         mask = mask.index_fill(0, slots, True).view(B, 1, 1, T)
         padded = qkv.new_zeros(B * T, qkv.shape[1]).index_copy(0, slots, qkv)
-        return self._attend(padded.view(B, T, -1), mask).index_select(0, slots)
+        with sdpa_kernel(BACKENDS):
+            attended = self._attend(padded.view(B, T, -1), mask)
+        return attended.index_select(0, slots)
 
 
 class Layer(nn.Module):

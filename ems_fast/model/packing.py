@@ -30,22 +30,28 @@ class Packed:
         positions: int64 [N], counted from 1 within each sentence.
         groups: runs of equal length as (sentences, tokens per sentence), ascending in tokens.
         order: int64 [B]; the caller's sentence i is packed sentence ``order[i]``.
+        offsets: int32 [B + 1]; packed sentence j is tokens ``offsets[j]:offsets[j + 1]``.
     """
 
     ids: Tensor
     positions: Tensor
     groups: tuple[tuple[int, int], ...]
     order: Tensor
+    offsets: Tensor
 
     @property
     def num_sentences(self) -> int:
         """B."""
         return self.order.numel()
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sentence."""
+        return self.groups[-1][1]
+
     def lengths(self) -> Tensor:
         """Tokens of every packed sentence, int64 [B], on the sentences' device."""
-        counts, lengths = torch.tensor(self.groups, dtype=torch.int64).reshape(-1, 2).unbind(1)
-        return lengths.repeat_interleave(counts).to(self.ids.device, non_blocking=True)
+        return self.offsets.diff().to(torch.int64)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
         """The same sentences on `device`."""
@@ -66,13 +72,16 @@ class Packed:
                 room = tokens
             parts[-1].append(length)
             room -= length
-        slices, first = [], 0
+        slices, first, sentence = [], 0, 0
         for part in parts:
             ids, positions = (t[first : first + sum(part)] for t in (self.ids, self.positions))
             groups = tuple((len(list(run)), T) for T, run in itertools.groupby(part))
             order = torch.arange(len(part), device=self.order.device)
-            slices.append(Packed(ids, positions, groups, order))
+            end = sentence + len(part) + 1
+            offsets = self.offsets[sentence:end] - first
+            slices.append(Packed(ids, positions, groups, order, offsets))
             first += sum(part)
+            sentence += len(part)
         return slices
 
 
@@ -116,4 +125,11 @@ def assemble(ids: Ints, positions: Ints, sorted_lengths: Ints, by_length: Ints) 
     values, counts = np.unique(sorted_lengths, return_counts=True)
     groups = tuple(zip(counts.tolist(), values.tolist(), strict=True))
     tensors = [torch.from_numpy(array) for array in (ids, positions, order)]
-    return Packed(tensors[0], tensors[1], groups, tensors[2])
+    return Packed(tensors[0], tensors[1], groups, tensors[2], offsets_of(groups))
+
+
+def offsets_of(groups: tuple[tuple[int, int], ...]) -> Tensor:
+    """`Packed.offsets`, int32 [B + 1], from its groups."""
+    counts, lengths = torch.tensor(groups, dtype=torch.int32).reshape(-1, 2).unbind(1)
+    ends = lengths.repeat_interleave(counts).cumsum(0, dtype=torch.int32)
+    return torch.cat([ends.new_zeros(1), ends])

@@ -61,7 +61,7 @@ def _cuda_backend() -> Backend:
         # torch knows better than the kernels whether its tensors can be on a device.
         reason = native.cuda_problem() or f"torch {torch.__version__} sees none"
         return Backend("cuda", False, False, f"{compiled}, but no device: {reason}")
-    problem = native.cuda_problem()
+    problem = native.cuda_problem(torch.device("cuda", torch.cuda.current_device()))
     if problem is not None:
         return Backend("cuda", False, False, f"{compiled}, which cannot run: {problem}")
     return Backend("cuda", True, True, f"{compiled}, on {torch.cuda.get_device_name()}")

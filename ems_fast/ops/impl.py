@@ -21,7 +21,7 @@ FUSED_DEVICES = frozenset({"cpu"} if cuda_import_error() else {"cpu", "cuda"})
 
 def fused_runs_on(device: torch.device) -> bool:
     """Whether impl="fused" runs on `device`, here and now."""
-    return device.type in FUSED_DEVICES and (device.type != "cuda" or cuda_problem() is None)
+    return device.type in FUSED_DEVICES and (device.type != "cuda" or cuda_problem(device) is None)
 
 
 def check_fused_device(device: torch.device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from types import ModuleType
 from typing import Any
 
@@ -60,17 +61,17 @@ def cuda_import_error() -> str | None:
 
 
 def cuda_architectures() -> str:
-    """What the CUDA kernels were compiled for, for example "80 90 120": 12.0 is the newest."""
+    """What the CUDA kernels were compiled for: "80 90 120+" is up to 12.0, and newer by PTX."""
     return "" if _cuda is None else str(_cuda.architectures)
 
 
-def cuda_kernels() -> ModuleType:
-    """The CUDA kernels.
+def cuda_kernels(device: torch.device | None = None) -> ModuleType:
+    """The CUDA kernels, for tensors on `device`.
 
     Raises:
         BackendError: they are missing, or cannot run here; the message says why and what to do.
     """
-    problem = cuda_problem()
+    problem = cuda_problem(device)
     if _cuda is None or problem is not None:
         raise BackendError(
             f"impl='fused' on a GPU needs the CUDA kernels of ems-fast, which cannot run: "
@@ -79,15 +80,58 @@ def cuda_kernels() -> ModuleType:
     return _cuda
 
 
-def cuda_problem() -> str | None:
-    """Why the CUDA kernels cannot run here, or None if they can. Looks for a device once."""
-    return _cuda_import_error if _cuda is None else _device_problem(_cuda)
+def cuda_problem(device: torch.device | None = None) -> str | None:
+    """Why the CUDA kernels cannot run here, or on one device. None if they can. Looks once."""
+    if _cuda is None:
+        return _cuda_import_error
+    problem = _device_problem(_cuda)
+    if problem is None and device is not None and device.type == "cuda":
+        problem = _generation_problem(_cuda, device)
+    return problem
 
 
 @functools.cache
 def _device_problem(cuda: ModuleType) -> str | None:
     count, problem = cuda.device_count()
-    return None if count else problem or "there is no device"
+    if count:
+        return None
+    if "insufficient" in problem:  # as CUDA says where there is no driver, too
+        return (
+            "the NVIDIA driver is missing, or too old for the CUDA that they were built with "
+            f"({problem}); update it, or build ems-fast with an older CUDA toolkit"
+        )
+    return problem or "there is no device"
+
+
+@functools.cache
+def _generation_problem(cuda: ModuleType, device: torch.device) -> str | None:
+    major, minor = torch.cuda.get_device_capability(device)
+    if _is_built_for(cuda.architectures, (major, minor)):
+        return None
+    return (
+        f"they were built for architectures {cuda.architectures}, but "
+        f"{torch.cuda.get_device_name(device)} is {major}{minor}; build ems-fast with "
+        f"-C cmake.define.EMS_CUDA_ARCHITECTURES={major}{minor}"
+    )
+
+
+def _is_built_for(architectures: str, capability: tuple[int, int]) -> bool:
+    """Whether code for one of `architectures` runs on a GPU of this compute capability.
+
+    That of its own generation does, up to its minor version, and PTX ("+") of any older one.
+    """
+    for name in architectures.split():
+        match = re.fullmatch(r"(\d+)(\d)([a-z]?)(\+?)", name)
+        if match is None:  # such as "native": only nvcc knew
+            return True
+        built = int(match[1]), int(match[2])
+        if built == capability:
+            return True
+        # "90a" is for 9.0 alone.
+        onwards = not match[3] and built < capability
+        if onwards and (match[4] or built[0] == capability[0]):
+            return True
+    return False
 
 
 def runs_on_cuda(device: torch.device) -> bool:
@@ -112,7 +156,7 @@ class Kernels:
         if not self.on_cuda:
             self._module, self._where = kernels(), (num_threads(),)
             return
-        self._module, self._where = cuda_kernels(), (0, 0)
+        self._module, self._where = cuda_kernels(device), (0, 0)
         if device.type == "cuda":
             stream = torch.cuda.current_stream(device)
             self._gpu = stream.device_index
@@ -130,6 +174,11 @@ class Kernels:
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
     return _kernels is not None and bool(_kernels.has_fast_bfloat16())
+
+
+def cuda_has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU has instructions for bfloat16; torch emulates them on older ones."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def has_fast_gemm() -> bool:

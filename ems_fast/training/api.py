@@ -121,7 +121,7 @@ def train(
     Raises:
         InputError: an argument or a file cannot be used; nothing has been written then, or what
             was there before is untouched.
-        TrainingError: the loss became NaN or infinite, or another rank was lost.
+        TrainingError: the loss became NaN or infinite, memory ran out, or another rank was lost.
     """
     folder = RunFolder(output_dir)
     with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing, write_text
-from ems_fast.model.packing import Packed
+from ems_fast.model.packing import Packed, offsets_of
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training.batches.batch import Batch
 
@@ -58,12 +58,14 @@ def load_batch(path: str | Path) -> Batch:
     """
     try:
         tensors = load_file(path)
+        groups = tuple((int(n), int(T)) for n, T in tensors["groups"].tolist())
         return Batch(
             Packed(
                 tensors["ids"],
                 tensors["positions"],
-                tuple((int(n), int(T)) for n, T in tensors["groups"].tolist()),
+                groups,
                 tensors["order"],
+                offsets_of(groups),
             ),
             BagOfWords(
                 tensors["target_indptr"], tensors["target_indices"], tensors["target_weights"]

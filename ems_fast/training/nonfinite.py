@@ -86,7 +86,7 @@ class NonfiniteGuard:
             return
         copied = losses.to("cpu", non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(losses.device))
         self.settle()
         self._pending = event, step, batch, copied
 

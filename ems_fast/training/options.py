@@ -14,7 +14,7 @@ import torch
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
-from ems_fast.ops.native import has_fast_bfloat16
+from ems_fast.ops.native import cuda_has_bfloat16, has_fast_bfloat16
 from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
@@ -104,7 +104,8 @@ class OptimizerConfig:
             return None
         if self.precision == "bf16":
             return torch.bfloat16
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_fast_bfloat16()
+        on_gpu = device.type == "cuda"
+        fast = cuda_has_bfloat16(device) if on_gpu else has_fast_bfloat16()
         return torch.bfloat16 if fast else None
 
 

@@ -25,6 +25,7 @@ from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.clipping import clip_gradients
 from ems_fast.training.console import Console
+from ems_fast.training.memory import memory_errors
 from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
 from ems_fast.training.objective import Objective, learnt_temperature
 from ems_fast.training.options import TrainOptions
@@ -175,7 +176,8 @@ class Trainer:
                 asked = time.perf_counter()
                 batch, sampler = next(batches)
                 waited = time.perf_counter() - asked
-                losses = self._step(batch.to(self.ranks.device), done)
+                with memory_errors(progress.step + 1, batch, self.options.objective.slice_tokens):
+                    losses = self._step(batch.to(self.ranks.device), done)
                 progress.step += 1
                 progress.pairs += batch.num_pairs * self.ranks.world
                 progress.sampler = sampler

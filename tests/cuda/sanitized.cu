@@ -104,6 +104,7 @@ void xtr(ems::cuda::Dtype dtype, std::int64_t B, std::int64_t D, std::int64_t n)
   ems::cuda::gather(out, mass, entropy, indptr, indices, q, weight, dtype, B, D, n, K, Queue{});
   for (std::int64_t b = 0; b < B; ++b) require(mass[b] == 1.5, "three entries of one half");
   ems::cuda::accumulate(out, hidden, one, wide, true, B * D, Queue{});
+  if (K > 0) ends[K - 1] = K + 1000;  // and what is not there is not read
   // Words in two chunks, so that the first must leave the second's alone.
   const std::int64_t first = n / 2;
   ems::cuda::scatter(grad, indices, ends, rows, values, shift, hidden, wide, 0, first, B, D, K,

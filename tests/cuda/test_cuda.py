@@ -6,6 +6,7 @@ compute-sanitizer --tool memcheck pytest -m cuda -k matches    # also: racecheck
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -175,7 +176,9 @@ def no_waiting() -> Iterator[Callable[[bool], None]]:
     """Switches off and on that anything may wait for the device."""
 
     def forbid(forbidden: bool) -> None:
-        torch.cuda.set_sync_debug_mode("error" if forbidden else "default")
+        with warnings.catch_warnings():  # torch warns of a prototype, which may miss some waits
+            warnings.simplefilter("ignore", UserWarning)
+            torch.cuda.set_sync_debug_mode("error" if forbidden else "default")
 
     yield forbid
     forbid(False)

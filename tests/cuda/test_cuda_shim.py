@@ -182,15 +182,63 @@ def test_compiled_kernels_without_a_device_say_so(monkeypatch: pytest.MonkeyPatc
 
         @staticmethod
         def device_count() -> tuple[int, str]:
-            return 0, "the driver is too old"
+            return 0, "no CUDA-capable device is detected"
 
     monkeypatch.setattr(native, "_cuda", NoDevice)
     monkeypatch.setattr(native, "_cuda_import_error", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendError, match="cannot run: the driver is too old; pass impl="):
+    with pytest.raises(BackendError, match="cannot run: no CUDA-capable device is detected; pass"):
         native.cuda_kernels()
     (cuda,) = [backend for backend in backends() if backend.name == "cuda"]
     assert not cuda.available
     assert cuda.detail == (
-        "CUDA kernels for architectures 80 90, but no device: the driver is too old"
+        "CUDA kernels for architectures 80 90, but no device: no CUDA-capable device is detected"
     )
+
+
+def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OldDriver:
+        @staticmethod
+        def device_count() -> tuple[int, str]:
+            return 0, "CUDA driver version is insufficient for CUDA runtime version"
+
+    monkeypatch.setattr(native, "_cuda", OldDriver)
+    with pytest.raises(BackendError, match=r"driver is missing, or too old .*; update it"):
+        native.cuda_kernels()
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        ("75 80 90 120+", (8, 0), True),
+        ("75 80 90 120+", (8, 9), True),  # code for 8.0
+        ("75 80 90 120+", (13, 0), True),  # PTX of 12.0
+        ("75 80 90 120+", (10, 0), False),
+        ("75 80 90 120+", (7, 0), False),
+        ("80+", (10, 3), True),
+        ("90a", (9, 0), True),
+        ("90a+", (10, 0), False),
+        ("native", (6, 1), True),
+    ],
+)
+def test_gpus_that_the_kernels_were_built_for(
+    architectures: str, capability: tuple[int, int], runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Built:
+        @staticmethod
+        def device_count() -> tuple[int, str]:
+            return 1, ""
+
+    Built.architectures = architectures
+    monkeypatch.setattr(native, "_cuda", Built)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    gpu = torch.device("cuda:0")
+    assert native.cuda_problem() is None
+    if runs:
+        assert native.cuda_kernels(gpu) is Built
+        return
+    number = "{}{}".format(*capability)
+    said = f"architectures .*, but Some GPU is {number}; build .*ARCHITECTURES={number}; pass impl="
+    with pytest.raises(BackendError, match=said):
+        native.cuda_kernels(gpu)

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from support.synthetic import TINY
 
 import ems_fast
-from ems_fast import InputError
+from ems_fast import InputError, ModelConfig
 from ems_fast.encoding import shipped
+from ems_fast.encoding.encoder import _sent, default_batch_tokens, default_dtype
+from ems_fast.model.packing import pack
 
 SENTENCES = ["eins zwei", "drei", "vier fünf sechs"]
 
@@ -66,3 +70,43 @@ def test_a_damaged_file_is_found_before_use(exported: Path, name: str) -> None:
     (exported / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: cannot be read"):
         ems_fast.load(exported)
+
+
+@pytest.mark.parametrize(
+    ("layers", "place", "capability", "dtype"),
+    [
+        (2, "cuda:1", (8, 0), torch.bfloat16),
+        (2, "cuda:1", (7, 5), torch.float32),
+        (0, "cuda:1", (8, 0), torch.float32),
+        (2, "cpu", None, torch.float32),
+    ],
+)
+def test_the_dtype_that_is_taken_by_itself(
+    layers: int, place: str, capability: tuple[int, int] | None, dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    sizes = {"reconstruction": False} if layers == 0 else {}
+    config = ModelConfig(**{**TINY, "layers": layers, **sizes})
+    assert default_dtype(config, torch.device(place)) == dtype
+
+
+def test_batches_are_larger_on_a_gpu_and_do_not_make_the_host_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copies: list[dict[str, object]] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: Pinned(tensor, copies))
+    gpu = torch.device("cuda")
+    assert default_batch_tokens(gpu) > default_batch_tokens(torch.device("cpu"))
+    batch = pack(np.arange(3), np.array([0, 1]), np.array([1, 2]))
+    assert _sent(batch, gpu).groups == batch.groups
+    assert copies == [{"device": gpu, "non_blocking": True}] * 4  # ids, positions, order, offsets
+
+
+class Pinned:
+    def __init__(self, tensor: torch.Tensor, copies: list[dict[str, object]]) -> None:
+        self.tensor, self.copies = tensor, copies
+
+    def to(self, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        self.copies.append({"device": device, "non_blocking": non_blocking})
+        return self.tensor

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,9 @@ def test_packing_keeps_every_sentence(lengths: list[int]) -> None:
             sizes.append(T)
             position += T
     assert position == len(ids)
+    assert packed.offsets.dtype == torch.int32
+    assert packed.offsets.tolist() == [*starts, position]
+    assert packed.lengths().tolist() == sizes
     assert [T for _, T in packed.groups] == sorted({*lengths})
     for i, length in enumerate(lengths):
         place = packed.order[i]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ems_fast import BagOfWords, InputError
+from ems_fast import BagOfWords, InputError, xtr_loss
 from ems_fast.ops.bag_of_words import WEIGHTINGS
 
 SENTENCES = [[3, 1, 3, 3], [], [0], [5, 4, 3, 2, 1, 0], [7, 7]]
@@ -168,3 +168,30 @@ def test_check_wants_the_documented_dtypes() -> None:
     bags.check(8)
     with pytest.raises(InputError, match=r"targets\.weights: float64"):
         BagOfWords(bags.indptr, bags.indices, bags.weights.double()).check(8)
+
+
+def test_entries_by_word() -> None:
+    ids, offsets = packed(SENTENCES, torch.int64)
+    bags = BagOfWords.from_packed(ids, offsets)
+    assert bags.by_word is None
+    words, ends, rows, order = bags.sorted_by_word().to("cpu").by_word.tolist()
+    row_of = [row for row in range(len(bags)) for _ in range(*bags.indptr[row : row + 2].tolist())]
+    assert list(zip(words, rows, strict=True)) == sorted(
+        zip(bags.indices.tolist(), row_of, strict=True)
+    )
+    assert words == bags.indices[order].tolist()
+    assert ends == [len(words) - words[::-1].index(word) for word in words]
+
+
+def test_entries_by_word_of_nothing() -> None:
+    bags = BagOfWords.from_packed(torch.empty(0, dtype=torch.int64), torch.tensor([0, 0]))
+    assert bags.sorted_by_word().by_word.shape == (4, 0)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4, 3)])
+def test_wrong_entries_by_word(wrong: torch.Tensor) -> None:
+    bags = BagOfWords(
+        torch.tensor([0, 3]), torch.tensor([0, 1, 2]), torch.full((3,), 0.2), by_word=wrong
+    )
+    with pytest.raises(InputError, match=r"targets\.by_word: .*expected int64 \[4, 3\]"):
+        xtr_loss(torch.zeros(1, 2), torch.zeros(5, 2), bags)

@@ -16,7 +16,7 @@ from support.cuda_shim import on_shim, shim  # noqa: F401 - fixtures
 from torch import Tensor
 
 from ems_fast import BackendError, BagOfWords, InputError, contrastive_loss, xtr_loss
-from ems_fast.ops import impl, workspace
+from ems_fast.ops import impl, native, workspace
 from ems_fast.ops.bag_of_words import WEIGHTINGS
 from ems_fast.ops.native import kernels
 from ems_fast.ops.xtr import chunks as xtr_chunks
@@ -146,9 +146,10 @@ class XtrTests:
 
     def check_operators(self, dtype: torch.dtype, *wanted: bool) -> None:
         inputs, t = self.inputs(4, 3, 50, dtype), self.targets(4, 50)
+        t = t.sorted_by_word() if all(wanted) else t
         for tensor, needs in zip(inputs, wanted, strict=True):
             tensor.requires_grad_(needs)
-        bags = t.indptr, t.indices, t.weights
+        bags = t.indptr, t.indices, t.weights, t.by_word
         arguments = (*inputs, *bags, dtype, *wanted, 1 << 20)
         torch.library.opcheck(xtr_fused.xtr_forward, arguments)
         saved = [x.detach() for x in xtr_fused.xtr_forward(*arguments)]
@@ -288,6 +289,48 @@ class TestOnShim(CudaTests):
             results.append(loss_and_gradients(inputs, targets, upstream))
         for other in results[1:]:
             assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    @pytest.mark.usefixtures("each_way")
+    def test_targets_sorted_ahead_change_no_bit(self, dtype: torch.dtype) -> None:
+        inputs, targets = make_inputs(41, 6, 300, dtype), make_targets(41, 300)
+        upstream = torch.linspace(-1, 2, 41)
+        want = loss_and_gradients(inputs, targets, upstream)
+        got = loss_and_gradients(inputs, targets.sorted_by_word(), upstream)
+        assert all(torch.equal(x, y) for x, y in zip(got, want, strict=True))
+
+    def test_kernels_see_whole_lines_and_scatter_once(
+        self,
+        on_shim: ModuleType,  # noqa: F811
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Of a float32 weight whose batch is odd, in many chunks; sorting is done ahead."""
+        monkeypatch.setattr(xtr_chunks, "CUDA_CHUNK_BYTES", 1)
+        calls: list[tuple[str, tuple[object, ...]]] = []
+        run = native.Kernels.run
+
+        def noted(self: native.Kernels, name: str, *arguments: object) -> object:
+            calls.append((name, arguments))
+            return run(self, name, *arguments)
+
+        monkeypatch.setattr(native.Kernels, "run", noted)
+        inputs, targets = make_inputs(41, 6, 1000), make_targets(41, 1000).sorted_by_word()
+        monkeypatch.setattr(torch, "sort", None)
+        loss_and_gradients(inputs, targets, torch.ones(41))
+        chunks = [arguments[0] for name, arguments in calls if name == "xtr_softmax"]
+        assert len(chunks) == 4
+        assert {e.stride(0) for e in chunks} == {44}
+        (scatter,) = [arguments for name, arguments in calls if name == "xtr_scatter"]
+        assert scatter[-5:-1] == (0, 1000, 41, 6)  # from the first word on, all of them
+
+    @pytest.mark.parametrize("end", [5, 1 << 40])
+    def test_entries_that_are_said_to_go_on_are_not_read(self, end: int) -> None:
+        hidden, weight = make_inputs(3, 4, 50)
+        targets = make_targets(3, 50).sorted_by_word()
+        assert targets.by_word is not None
+        targets.by_word[1, -1] = targets.by_word.shape[1] + end
+        xtr_loss(hidden, weight, targets).backward()
+        assert weight.grad.isfinite().all()
 
     @pytest.mark.parametrize("word", [-1, 50, 1 << 40])
     def test_an_id_outside_of_the_vocabulary_is_not_read(self, word: int) -> None:

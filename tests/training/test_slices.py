@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,8 @@ def test_slices_are_the_sentences_in_order(lengths: list[int], tokens: int) -> N
     sizes = [T for part in slices for n, T in part.groups for _ in range(n)]
     assert sizes == sorted(lengths)
     for part in slices:
+        assert part.offsets.tolist() == [0, *accumulate(part.lengths().tolist())]
+        assert part.lengths().tolist() == [T for n, T in part.groups for _ in range(n)]
         assert part.order.tolist() == list(range(sum(n for n, _ in part.groups)))
         assert part.ids.numel() == sum(n * T for n, T in part.groups)
         assert part.ids.numel() <= tokens or part.num_sentences == 1

@@ -32,6 +32,15 @@ def computed_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def padded_rows(B: int, dtype: torch.dtype, device: torch.device) -> int:
+    """The columns of a chunk of logits: B, on a GPU rounded up.
+
+    There every word's logits begin at a multiple of 16 bytes, as the fast products of cuBLAS want.
+    """
+    unit = 16 // dtype.itemsize if runs_on_cuda(device) else 1
+    return -(-B // unit) * unit
+
+
 def chunk_words(B: int, V: int, dtype: torch.dtype, device: torch.device) -> int:
     """Words per chunk, from the batch alone: never from the ratio of V to D."""
     most = CHUNK_WORDS_MAX

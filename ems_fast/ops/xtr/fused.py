@@ -54,6 +54,7 @@ def _forward(
     indptr: Tensor,
     indices: Tensor,
     q: Tensor,
+    by_word: Tensor | None,
     dtype: torch.dtype,
     need_hidden: bool,
     need_weight: bool,
@@ -63,23 +64,24 @@ def _forward(
 
     Returns:
         loss [B]; logsumexp [B]; mass [B] = Σ q; the gradient of hidden [B, D] for an upstream
-        gradient of 1; kept [R, B] = exp(z − shift) of the first R words; shifts [chunks, B].
+        gradient of 1; kept [R, P] = exp(z − shift) of the first R words; shifts [chunks, P].
+        P is B, or more on a GPU (`chunks.padded_rows`).
     """
     # On a GPU reading them would wait for it, and the kernels stay in bounds by themselves.
     if not runs_on_cuda(hidden.device):
         BagOfWords(indptr, indices, q).check(weight.shape[0])
     native = XtrKernels(hidden, weight, dtype)
-    B, D, V = native.B, native.D, native.V
+    B, D, V, P = native.B, native.D, native.V, native.P
     R, n_chunks = _saved_sizes(hidden, V, dtype, need_hidden, need_weight, workspace_bytes)
-    kept = workspace.empty((R, B), native.dtype, native.device)
-    scratch = native.scratch(native.dtype, B if R < V else 0)
-    shifts = torch.empty((n_chunks, B), dtype=native.sum_dtype, device=native.device)
+    kept = workspace.empty((R, P), native.dtype, native.device)
+    scratch = native.scratch(native.dtype, P if R < V else 0)
+    shifts = torch.empty((n_chunks, P), dtype=native.sum_dtype, device=native.device)
 
     gathered, mass, entropy = native.gather(indptr, indices, q)
-    shift = torch.full((B,), -torch.inf, dtype=native.sum_dtype, device=native.device)
-    total = torch.zeros(B, dtype=torch.float64, device=native.device)
+    shift = torch.full((P,), -torch.inf, dtype=native.sum_dtype, device=native.device)
+    total = torch.zeros(P, dtype=torch.float64, device=native.device)
     rescale = torch.empty_like(shift)
-    dense = shift.new_zeros((B, D) if need_hidden else (0, D))  # eᵀ W
+    dense = shift.new_zeros((P, D) if need_hidden else (0, D))  # eᵀ W
     with torch.autocast(native.device.type, enabled=False):
         for i, (begin, end) in enumerate(native.chunks() if B else []):
             weight_chunk = native.weight_chunk(begin, end)
@@ -92,10 +94,11 @@ def _forward(
                     dense *= rescale[:, None]
                 native.add_to_hidden(dense, e, weight_chunk)
 
+    shift, total, dense = shift[:B], total[:B], dense[:B]
     logsumexp = (shift.double() + total.log()).to(native.sum_dtype)  # (B,)
     if need_hidden:
         dense.mul_((mass / total)[:, None].to(native.sum_dtype)).sub_(gathered)
-    dot = gathered.mul_(native.hidden_sum).sum(1).double()
+    dot = gathered.mul_(native.hidden_sum[:B]).sum(1).double()
     loss = entropy + mass * (shift.double() + total.log()) - dot
     return loss.to(native.sum_dtype), logsumexp, mass.to(native.sum_dtype), dense, kept, shifts
 
@@ -111,23 +114,24 @@ def _saved_sizes(
     """Words kept, and chunks whose shifts are kept."""
     if not (need_hidden or need_weight):
         return 0, 0
-    B = hidden.shape[0]
     dtype = chunks.computed_dtype(dtype, hidden.device)
-    chunk = chunks.chunk_words(B, V, dtype, hidden.device)
-    kept = chunks.kept_words(B, V, dtype, chunk, workspace_bytes) if need_weight else 0
+    P = chunks.padded_rows(hidden.shape[0], dtype, hidden.device)
+    chunk = chunks.chunk_words(P, V, dtype, hidden.device)
+    kept = chunks.kept_words(P, V, dtype, chunk, workspace_bytes) if need_weight else 0
     return kept, -(-V // chunk)
 
 
 def _fake_forward(hidden: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     (B, D), V = hidden.shape, weight.shape[0]
-    dtype, need_hidden = rest[3:5]
-    R, n_chunks = _saved_sizes(hidden, V, *rest[3:])
+    dtype, need_hidden = rest[4:6]
+    R, n_chunks = _saved_sizes(hidden, V, *rest[4:])
+    computed = chunks.computed_dtype(dtype, hidden.device)
+    P = chunks.padded_rows(B, computed, hidden.device)
     rows = hidden.new_empty(B, dtype=chunks.sum_dtype(dtype))
     return (
         rows, torch.empty_like(rows), torch.empty_like(rows),
         rows.new_empty(B if need_hidden else 0, D),
-        rows.new_empty((R, B), dtype=chunks.computed_dtype(dtype, hidden.device)),
-        rows.new_empty(n_chunks, B),
+        rows.new_empty((R, P), dtype=computed), rows.new_empty(n_chunks, P),
     )  # fmt: skip
 
 
@@ -138,6 +142,7 @@ def _weight_gradient(
     indptr: Tensor,
     indices: Tensor,
     q: Tensor,
+    by_word: Tensor | None,
     logsumexp: Tensor,
     mass: Tensor,
     kept: Tensor,
@@ -147,14 +152,17 @@ def _weight_gradient(
     """The gradient of weight [V, D]."""
     out = workspace.empty(tuple(weight.shape), weight.dtype, weight.device)
     native = XtrKernels(hidden, weight, dtype)
-    entries = native.by_word(indptr, indices, q)
+    entries = native.by_word(indptr, indices, q, by_word)
     B, D, V, R = native.B, native.D, native.V, kept.shape[0]
     upstream = upstream.to(native.sum_dtype)
-    negative, coefficient = (-upstream).contiguous(), (upstream * mass).contiguous()
+    negative = (-upstream).contiguous()
+    coefficient, logsumexp = native.padded(upstream * mass), native.padded(logsumexp)
 
-    scratch = native.scratch(native.dtype, B if R < V else 0)
+    scratch = native.scratch(native.dtype, native.P if R < V else 0)
     # A gradient in bfloat16 is summed in float32 and rounded once.
     wide_rows = native.scratch(native.sum_dtype, D) if out.dtype != native.sum_dtype else None
+    # On the CPU while a block is in cache; on a GPU once, as every call looks at all entries.
+    scatter_at_once = native.on_cuda and wide_rows is None
     write = native.times_hidden(coefficient)
     previous: Tensor | None = None
     with torch.autocast(native.device.type, enabled=False):
@@ -173,9 +181,12 @@ def _weight_gradient(
                     write = native.times_hidden(factor)
                     previous = shift
                 write(block, e)
-            native.scatter(block, begin, entries, negative)
+            if not scatter_at_once:
+                native.scatter(block, begin, entries, negative)
             if wide_rows is not None:
                 out[begin:end].copy_(block)
+    if scatter_at_once:
+        native.scatter(out, 0, entries, negative)
     return out
 
 
@@ -196,25 +207,25 @@ xtr_hidden_gradient = register("xtr_hidden_gradient", _hidden_gradient, _hidden_
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    hidden, weight, indptr, indices, q, dtype = inputs[:6]
+    hidden, weight, indptr, indices, q, by_word, dtype = inputs[:7]
     _, *for_backward = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:3], *output[4:])
     ctx.dtype = dtype
-    ctx.save_for_backward(hidden, weight, indptr, indices, q, *for_backward)
+    ctx.save_for_backward(hidden, weight, indptr, indices, q, by_word, *for_backward)
 
 
 def _backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     of_hidden = of_weight = None
     if upstream is not None:
-        hidden, weight, indptr, indices, q, logsumexp, mass, unit, *rest = ctx.saved_tensors
+        hidden, weight, *targets, logsumexp, mass, unit, kept, shifts = ctx.saved_tensors
         if ctx.needs_input_grad[0]:
             of_hidden = xtr_hidden_gradient(upstream, unit, hidden.dtype)
         if ctx.needs_input_grad[1]:
             of_weight = xtr_weight_gradient(
-                upstream, hidden, weight, indptr, indices, q, logsumexp, mass, *rest, ctx.dtype
+                upstream, hidden, weight, *targets, logsumexp, mass, kept, shifts, ctx.dtype
             )
-    return (of_hidden, of_weight, *(None,) * 7)
+    return (of_hidden, of_weight, *(None,) * 8)
 
 
 xtr_forward = register("xtr_forward", _forward, _fake_forward, _backward, _setup_context)
@@ -238,7 +249,7 @@ def xtr_rows(
         )
     need = torch.is_grad_enabled()
     loss: Tensor = xtr_forward(
-        hidden, weight, targets.indptr, targets.indices, targets.weights, dtype,
+        hidden, weight, targets.indptr, targets.indices, targets.weights, targets.by_word, dtype,
         need and hidden.requires_grad, need and weight.requires_grad, workspace_bytes,
     )[0]  # fmt: skip
     return loss

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.ops import workspace
+from ems_fast.ops.bag_of_words import entries_by_word
 from ems_fast.ops.gemm import Operand, is_native, multiply_transposed
 from ems_fast.ops.native import DTYPES, Kernels
 from ems_fast.ops.xtr import chunks
@@ -24,25 +25,35 @@ class XtrKernels:
 
     Attributes:
         B, D, V: the sizes of hidden [B, D] and weight [V, D].
+        P: the columns of a chunk of logits; beyond B (`chunks.padded_rows`) hidden is zero.
+        on_cuda: whether the kernels are those for CUDA.
         dtype: of the products' operands.
         sum_dtype: of the products' results, float32 (float64 for float64).
-        hidden_sum: hidden as the products see it, in `sum_dtype`.
+        hidden_sum: hidden as the products see it, in `sum_dtype` [P, D].
     """
 
     def __init__(self, hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> None:
         self._kernels = Kernels(hidden.device)
+        self.on_cuda = self._kernels.on_cuda
         self.device = hidden.device
         self.B, self.D, self.V = *hidden.shape, weight.shape[0]
         self.dtype = chunks.computed_dtype(dtype, self.device)
         self.sum_dtype = chunks.sum_dtype(dtype)
-        self._chunk = chunks.chunk_words(self.B, self.V, self.dtype, self.device)
+        self.P = chunks.padded_rows(self.B, self.dtype, self.device)
+        self._chunk = chunks.chunk_words(self.P, self.V, self.dtype, self.device)
         self._is_native = is_native(self.dtype, self.device)
         self._rounded = dtype
         self._weight = weight.contiguous()
-        self._hidden = hidden.to(dtype).to(self.dtype).contiguous()
+        self._hidden = self.padded(hidden.to(dtype).to(self.dtype).contiguous())
         self.hidden_sum = self._hidden.to(self.sum_dtype)
         self._cast: Tensor | None = None
         self._product: Tensor | None = None
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """Rows [B, …] and zeros [P, …]."""
+        if self.P == self.B:
+            return rows
+        return torch.cat([rows, rows.new_zeros(self.P - self.B, *rows.shape[1:])])
 
     def chunks(self) -> list[tuple[int, int]]:
         """The first word of each chunk, and the one after its last."""
@@ -74,10 +85,10 @@ class XtrKernels:
         *,
         is_first: bool,
     ) -> bool:
-        """E [n, B] = exp(W hᵀ − shift), added to total [B].
+        """E [n, P] = exp(W hᵀ − shift), added to total [P].
 
-        Shift [B] may rise first, as it does for the first words; then total is brought to the new
-        shift and rescale [B] says by how much. Returns whether it rose; always True on a GPU, where
+        Shift [P] may rise first, as it does for the first words; then total is brought to the new
+        shift and rescale [P] says by how much. Returns whether it rose; always True on a GPU, where
         that is for the device to know.
         """
         # The shift of earlier words serves as long as it can.
@@ -87,10 +98,10 @@ class XtrKernels:
         self._kernels.run(
             "xtr_softmax", e, shift, total, rescale, self._partial, DTYPES[self.dtype], *e.shape
         )
-        return self._kernels.on_cuda or bool((rescale != 1).any())
+        return self.on_cuda or bool((rescale != 1).any())
 
     def probabilities(self, e: Tensor, weight: Tensor, shift: Tensor) -> None:
-        """E [n, B] = exp(W hᵀ − shift), for a shift near or above the largest logit."""
+        """E [n, P] = exp(W hᵀ − shift), for a shift near or above the largest logit."""
         if self._is_native:
             self._exponentials(e, weight, shift, None)
         else:
@@ -99,19 +110,19 @@ class XtrKernels:
 
     def is_same(self, shift: Tensor, previous: Tensor | None) -> bool:
         """Whether the shifts of two chunks are equal, as far as that is known without waiting."""
-        if shift is previous or previous is None or self._kernels.on_cuda:
+        if shift is previous or previous is None or self.on_cuda:
             return shift is previous
         return torch.equal(shift, previous)
 
     def add_to_hidden(self, out: Tensor, e: Tensor, weight: Tensor) -> None:
-        """Out [B, D] += eᵀ W."""
+        """Out [P, D] += eᵀ W."""
         if self.dtype == self.sum_dtype:
             multiply_transposed(out, e, weight, add=True)
         else:
             self._multiply(out, e.T, weight, add=True)
 
     def times_hidden(self, factor: Tensor) -> Callable[[Tensor, Tensor], None]:
-        """What writes out [n, D] = e (factor h), given out and e [n, B]; factor [B]."""
+        """What writes out [n, D] = e (factor h), given out and e [n, P]; factor [P]."""
         if self.dtype == self.sum_dtype:
             return partial(Operand(self.hidden_sum * factor[:, None]).multiply, add=False)
         scale = None
@@ -134,16 +145,18 @@ class XtrKernels:
         )  # fmt: skip
         return gathered, mass, entropy
 
-    def by_word(self, indptr: Tensor, indices: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:
-        """The entries of q by word instead of by row, as `scatter` wants them."""
-        if self._kernels.on_cuda:
-            # Stable, so that a word's rows ascend and its sum has one order.
-            words, order = torch.sort(indices, stable=True)
-            ends = torch.searchsorted(words, words, right=True)
-            # Known without waiting for the number of entries, and in bounds whatever indptr holds.
-            entries = torch.arange(q.numel(), device=self.device)
-            rows = torch.searchsorted(indptr.contiguous(), entries, right=True) - 1
-            return words, ends, rows[order], q[order].to(self.sum_dtype)
+    def by_word(
+        self, indptr: Tensor, indices: Tensor, q: Tensor, known: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        """The entries of q by word instead of by row, as `scatter` wants them.
+
+        `known` is `BagOfWords.by_word`, which a GPU takes over.
+        """
+        if self.on_cuda:
+            if known is None:
+                known = entries_by_word(indptr, indices)
+            words, ends, rows, order = known.contiguous().unbind()
+            return words, ends, rows, q[order].to(self.sum_dtype)
         begins = torch.empty(self.V + 1, dtype=torch.int64)
         rows = torch.empty(q.numel(), dtype=torch.int32)
         values = torch.empty(q.numel(), dtype=self.sum_dtype)
@@ -169,7 +182,7 @@ class XtrKernels:
 
     @cached_property
     def _partial(self) -> Tensor:
-        size = self._kernels.run("xtr_softmax_workspace_size", self._chunk, self.B)
+        size = self._kernels.run("xtr_softmax_workspace_size", self._chunk, self.P)
         return self.hidden_sum.new_empty(size)
 
     def _exponentials(self, e: Tensor, weight: Tensor, shift: Tensor, total: Tensor | None) -> bool:
@@ -183,15 +196,14 @@ class XtrKernels:
         self, out: Tensor, a: Tensor, b: Tensor, *, add: bool = False, scale: Tensor | None = None
     ) -> None:
         """Out = scale a b, or +=, in float32 for a and b in half precision."""
-        on_cuda = self._kernels.on_cuda
-        if on_cuda and scale is None and not add:
+        if self.on_cuda and scale is None and not add:
             _multiply_wide(out, a, b)
             return
-        dtype = self.sum_dtype if on_cuda else self.dtype
+        dtype = self.sum_dtype if self.on_cuda else self.dtype
         if self._product is None or self._product.numel() < out.numel():
             self._product = workspace.empty((out.numel(),), dtype, self.device)
         product = self._product[: out.numel()].view(out.shape)
-        if on_cuda:
+        if self.on_cuda:
             _multiply_wide(product, a, b)
         else:
             torch.mm(a, b, out=product)

@@ -99,5 +99,15 @@ def _check_tensors(hidden: Tensor, weight: Tensor, targets: BagOfWords) -> None:
     for name, other in (("weight", weight), ("targets", targets.indptr)):
         if other.device != hidden.device:
             raise InputError(f"{name}: on {other.device}, expected hidden's {hidden.device}")
+    by_word = targets.by_word
+    if by_word is not None:
+        wanted = (4, targets.indices.numel())
+        if by_word.dtype != torch.int64 or by_word.shape != wanted:
+            raise InputError(
+                f"targets.by_word: {str(by_word.dtype)[6:]} {list(by_word.shape)}, expected int64 "
+                f"{list(wanted)}, as sorted_by_word() makes it"
+            )
+        if by_word.device != hidden.device:
+            raise InputError(f"targets.by_word: on {by_word.device}, expected {hidden.device}")
     if not (targets.indptr.device == targets.indices.device == targets.weights.device):
         raise InputError("targets: indptr, indices and weights are on different devices")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,9 +49,12 @@ class Batch:
         rows = self.target_rows
         return tensors if rows is None else tuple(t.index_select(0, rows) for t in tensors)
 
-    def pin_memory(self) -> Batch:
-        """The same pairs in page-locked memory, from where a GPU copies asynchronously."""
-        return map_tensors(self, Tensor.pin_memory)
+    def staged(self) -> Batch:
+        """The same pairs for a GPU: in page-locked memory, from where it copies asynchronously.
+
+        Targets are sorted by word here, in many small passes that would be launches there.
+        """
+        return map_tensors(replace(self, targets=self.targets.sorted_by_word()), Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
         """The same pairs on `device`; from pinned memory the copies are asynchronous."""

@@ -42,7 +42,7 @@ def batch_stream(
     def make() -> tuple[Batch, dict[str, Any]]:
         number, (rows, reached) = next(drawn)
         batch = builder.build(rows.share(ranks.rank, ranks.world), targets(number))
-        return batch.pin_memory() if ranks.device.type == "cuda" else batch, reached
+        return batch.staged() if ranks.device.type == "cuda" else batch, reached
 
     thread = ThreadPoolExecutor(1, "ems-fast batches")
     try:
