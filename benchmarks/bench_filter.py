@@ -7,8 +7,8 @@
     python benchmarks/bench_filter.py train     # on clean text, half noise, and that filtered
 
 The text is that of ../shared/corpora/train, of tags that the shipped model was not trained on.
-Noise is of four kinds in equal parts: targets of other pairs, a translation into another language (of
-the same English sentence where there is one), a target cut to 20 to 60 %, the source copied.
+Noise is of four kinds in equal parts: targets of other pairs, a translation into another language
+(of the same English sentence where there is one), a target cut to 20 to 60 %, the source copied.
 """
 
 from __future__ import annotations

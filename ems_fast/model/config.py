@@ -98,7 +98,7 @@ PRESETS: dict[str, ModelConfig] = {
 }  # fmt: skip
 
 
-DEFAULT_MODEL = "static"
+DEFAULT_MODEL = "phrases"
 """The preset that is trained where none is named: the best for minutes on a CPU."""
 
 
