@@ -163,7 +163,7 @@ def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()
     """The options of training, those `without` left out."""
     group = parser.add_argument_group(
         "options of training",
-        "A default is that of models with layers; the preset static brings its own.",
+        "A default is that of models with layers; token tables bring their own.",
     )
     for name, option in option_fields().items():
         if name in without:

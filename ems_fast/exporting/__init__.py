@@ -48,7 +48,7 @@ def export(
             graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding``
             float32 [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
             `ems_fast.load` reads, without what training needs; or ``"hub"``, what `push` uploads:
-            one folder for both `ems_fast.load` and ``SentenceTransformer``.
+            one folder for both `ems_fast.load` and, without phrases, ``SentenceTransformer``.
         bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads; 32
             or 8 in the weights of an ONNX graph.
         with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
@@ -140,7 +140,9 @@ def _write(
         notes += onnx.INT8_NOTES if bits == 8 else []
     if to in ("ems-fast", "hub"):
         _write_model(model, path, bits)
-    if to in ("sentence-transformers", "hub"):
+    # sentence-transformers has no module that knows phrases; what is pushed is then ours alone.
+    both = to == "hub" and not model.config.phrases
+    if to == "sentence-transformers" or both:
         below = hub.BELOW if to == "hub" else ""
         sentence_transformers.write_sentence_transformers(model, path, below)
         if with_onnx:
@@ -148,7 +150,8 @@ def _write(
         use = {"use": sentence_transformers.USE}
         notes += sentence_transformers.NOTES
     if to == "hub":
-        use, library = {"use": hub.use(repository)}, "sentence-transformers"
+        use = {"use": hub.use(repository, both=both)}
+        library = "sentence-transformers" if both else "ems-fast"
     card = model_card(model.config, run=run, licence=licence, library=library, notes=notes, **use)
     write_card(path, card)
 

@@ -12,15 +12,16 @@ from ems_fast.errors import InputError
 BELOW = "sentence-transformers"
 
 
-def use(repository: str) -> str:
-    """The card's example."""
-    return f"""\
+def use(repository: str, *, both: bool) -> str:
+    """The card's example, of the other library too if the folder holds `both` forms."""
+    ours = f"""\
 ```python
 import ems_fast  # pip install 'ems-fast[hub]'
 
 encoder = ems_fast.load("{PREFIX}{repository}")
 vectors = encoder.encode(["Good morning!"], normalize=True)  # float32 [1, {{width}}]
-```
+```"""
+    theirs = f"""
 
 or
 
@@ -30,6 +31,7 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("{repository}")
 vectors = model.encode(["Good morning!"], normalize_embeddings=True)  # float32 [1, {{width}}]
 ```"""
+    return ours + theirs if both else ours
 
 
 class Uploader:

@@ -123,11 +123,21 @@ def test_phrases_that_the_corpus_lacks(corpus: BinaryCorpus, tmp_path: Path) -> 
 def test_export(corpus: BinaryCorpus, tmp_path: Path) -> None:
     encoder = fit(corpus, tmp_path / "run", max_steps=20).encoder
     sentences = [pair[1] for pair in corpus.shards[0].valid_pairs()]
-    ems_fast.export(encoder, tmp_path / "small", to="ems-fast", bits=8)
-    small = ems_fast.load(tmp_path / "small").encode(sentences, normalize=True)
-    cosines = (small * encoder.encode(sentences, normalize=True)).sum(axis=1)
-    assert cosines.min() > 0.999
+    wanted = encoder.encode(sentences, normalize=True)
+    for bits, nearest in ((32, 0.99999), (8, 0.999), (4, 0.98)):
+        folder = ems_fast.export(encoder, tmp_path / f"{bits}", to="ems-fast", bits=bits)
+        small = ems_fast.load(folder)
+        assert (small.encode(sentences, normalize=True) * wanted).sum(axis=1).min() > nearest
+        vectors = small.encode(sentences)
+        assert small.module.phrases is not None  # from here on in torch
+        np.testing.assert_allclose(small.encode(sentences), vectors, atol=1e-6)
+    hub = ems_fast.export(encoder, tmp_path / "hub", to="hub")
+    np.testing.assert_allclose(
+        ems_fast.load(hub).encode(sentences, normalize=True), wanted, atol=1e-6
+    )
+    assert not (hub / "modules.json").exists()
+    assert "SentenceTransformer" not in (hub / "README.md").read_text()
     with pytest.raises(InputError, match="of 50 phrases, which that library cannot express"):
         ems_fast.export(encoder, tmp_path / "st", to="sentence-transformers")
     assert not (tmp_path / "st").exists()
-    assert "| phrases | 50 |" in (tmp_path / "small" / "README.md").read_text()
+    assert "| phrases | 50 |" in (hub / "README.md").read_text()
