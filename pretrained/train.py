@@ -120,8 +120,8 @@ def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]])
         "",
         f"# {DEFAULT}",
         "",
-        f"Sentence embeddings of {config.width} dimensions: the mean of the vectors of a sentence's "
-        f"tokens ({config.vocab_size:,}) and of its frequent pairs of neighbouring tokens "
+        f"Sentence embeddings of {config.width} dimensions: the mean of the vectors of the tokens "
+        f"({config.vocab_size:,}) and of frequent pairs of neighbouring tokens "
         f"({config.phrases:,}), in 4 bits. `ems_fast.load()` loads it.",
         "",
         f"**Languages**: English and {len(supported)} more, each with at least "
