@@ -116,18 +116,22 @@ class ReportingConfig:
     Attributes:
         evaluations: how many times the held-out pairs and evaluation sets are scored.
         evaluation_pairs: held-out pairs of a language pair that are scored.
+        patience: so many evaluations without a better one on held-out pairs end the run; by default
+            it goes on to its limits.
         checkpoint_minutes: minutes between checkpoints; 0 writes one after every step.
         log_steps: steps between lines of ``metrics.jsonl``.
     """
 
     evaluations: int = 5
     evaluation_pairs: int = 200
+    patience: int | None = None
     checkpoint_minutes: float = 5.0
     log_steps: int = 20
 
     def __post_init__(self) -> None:
         minutes = self.checkpoint_minutes
         check(minutes >= 0, "checkpoint_minutes", minutes, "at least 0")
+        check(self.patience is None or self.patience >= 1, "patience", self.patience, "at least 1")
         check(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
         check(self.log_steps >= 1, "log_steps", self.log_steps, "at least 1")
 

@@ -45,6 +45,7 @@ class Progress:
         seconds: wall-clock time spent in the loop.
         evaluations: evaluations done.
         best: held-out accuracy of the saved model, None before the first evaluation.
+        since_best: evaluations since the last that was better than all before.
         sampler: the sampler's state, None at the start.
         skipped: steps whose loss or gradient was not finite.
     """
@@ -54,6 +55,7 @@ class Progress:
     seconds: float = 0.0
     evaluations: int = 0
     best: float | None = None
+    since_best: int = 0
     sampler: dict[str, Any] | None = None
     skipped: Skipped = field(default_factory=Skipped)
 
@@ -170,6 +172,7 @@ class Trainer:
         earlier, begun = progress.seconds, time.perf_counter()
         next_checkpoint = begun + 60 * reporting.checkpoint_minutes
         meter = Meter()
+        patient = True
         self.model.train()
         with contextlib.closing(batches), self._catching_interrupts(), self.console.bar():
             while done < 1.0 and not self.interrupted:
@@ -205,6 +208,9 @@ class Trainer:
                     progress.evaluations = evaluations
                     self._evaluate(done)
                     meter = Meter()
+                    patient = not self._out_of_patience()
+                    if not patient:
+                        break
                 if saving:
                     self.save_checkpoint()
                     next_checkpoint = time.perf_counter() + 60 * reporting.checkpoint_minutes
@@ -215,9 +221,21 @@ class Trainer:
             if progress.best is None:
                 self._evaluate(done)
         else:
-            self._evaluate(done)
+            if patient:  # else the last evaluation was of these weights
+                self._evaluate(done)
             self.save_checkpoint()
         return progress
+
+    def _out_of_patience(self) -> bool:
+        """Whether the run ends because its evaluations no longer get better."""
+        patience = self.options.reporting.patience
+        if patience is None:
+            return False
+        (waited,) = self.ranks.agree([float(self.progress.since_best)])  # the main rank's
+        if waited < patience:
+            return False
+        self.console.say(f"No better for {patience} evaluations: the run ends here.")
+        return True
 
     def _done(self, seconds: float) -> float:
         progress = self.progress
@@ -301,6 +319,8 @@ class Trainer:
             self.scores = scores = score(encoder, self.eval_sets)
             self.model.train()
             best = self.progress.best
+            risen = best is None or scores.criterion > best
+            self.progress.since_best = 0 if risen else self.progress.since_best + 1
             if best is None or scores.criterion >= best:
                 self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())

@@ -87,6 +87,19 @@ def test_a_moved_run_resumes(tmp_path: Path) -> None:
     assert result.metrics["steps"] == 3
 
 
+def test_a_run_without_progress_ends_when_patience_does(
+    corpus: BinaryCorpus, tmp_path: Path
+) -> None:
+    options = {"max_steps": 40, "evaluations": 10, "learning_rate": 1e-12, "weight_decay": 0.0}
+    result = fit(corpus, tmp_path / "run", patience=2, **options)
+    scores = [x for x in RunFolder(tmp_path / "run").read_metrics() if x["event"] == "evaluation"]
+    assert len(scores) == 3  # the first is better than none
+    assert result.metrics["steps"] == scores[-1]["step"] < 40
+    assert not result.interrupted
+    with pytest.raises(InputError, match="patience: got 0"):
+        fit(corpus, tmp_path / "no", patience=0)
+
+
 def test_resuming_can_lift_the_limit(corpus: BinaryCorpus, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "run", max_steps=3)
     result = ems_fast.train(
