@@ -139,7 +139,7 @@ def gradients(setting: Setting) -> Iterator[Row]:
         model.to(setting.device)
         for precision, tolerance in TOLERANCE.items():
             objective = Objective(model, replace(options.objective, impl="fused"))
-            model.zero_grad(set_to_none=True)
+            model.zero_grad()
             with torch.autocast(setting.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 total = objective(batch.to(setting.device)).total
             total.backward()
@@ -187,7 +187,7 @@ def steps(setting: Setting, teraflops: float | None) -> Iterator[Row]:
             limit = options.optimizer.max_gradient_norm or float("inf")
             clip_gradients(objective.parameters(), limit)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
         for _ in range(3):
             step()
@@ -296,7 +296,7 @@ def encoding(setting: Setting) -> Iterator[Row]:
         ids = np.random.default_rng(0).integers(4, config.vocab_size, int(lengths.sum()))
         for dtype in (torch.float32, torch.bfloat16):
             encoder = EMSModel(config).encoder.to(setting.device, dtype).eval()
-            for tokens in (4096, default_batch_tokens(torch.device("cuda"))):
+            for tokens in (4096, default_batch_tokens("cuda")):
                 rows = np.array_split(np.argsort(lengths), max(int(lengths.sum()) // tokens, 1))
                 packs = [pack(ids, starts[part], lengths[part]) for part in rows]
 

@@ -97,7 +97,7 @@ def test_batches_are_larger_on_a_gpu_and_do_not_make_the_host_wait(
     copies: list[dict[str, object]] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: Pinned(tensor, copies))
     gpu = torch.device("cuda")
-    assert default_batch_tokens(gpu) > default_batch_tokens(torch.device("cpu"))
+    assert default_batch_tokens("cuda:1") > default_batch_tokens("cpu")
     batch = pack(np.arange(3), np.array([0, 1]), np.array([1, 2]))
     assert _sent(batch, gpu).groups == batch.groups
     assert copies == [{"device": gpu, "non_blocking": True}] * 4  # ids, positions, order, offsets
