@@ -6,8 +6,9 @@ The model is exported to sentence-transformers, so both compute the same vectors
 first. Weights are random, which does not change the time; sizes are those of the preset `mini`.
 sentence-transformers sorts by length and pads, with batches of 32 (its default) or 128 sentences.
 
-The shipped token table stands beside the same table in sentence-transformers' `StaticEmbedding`, in
-model2vec, and beside SentencePiece's tokenising alone, the floor; and a process that loads it and
+The tokens of the shipped table stand beside the same in sentence-transformers' `StaticEmbedding`, in
+model2vec, and beside SentencePiece's tokenising alone, the floor, and the whole of it, with its phrases,
+which the others do not know, beside them; and a process that loads it and
 encodes one sentence is timed as a whole. Of these alone:
 
     pytest benchmarks/bench_encode.py --benchmark-enable -s -k "table or process"
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ import ems_fast
 from ems_fast import SentenceEncoder
 from ems_fast.model.config import preset
 from ems_fast.model.encoder import Encoder
+from ems_fast.model.token_table import TokenTable
 from ems_fast.text.tokenizer import train_tokenizer
 
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "train"
@@ -158,7 +161,8 @@ def all_lines() -> list[str]:
 def test_table_against_others(all_lines, tmp_path):
     library = pytest.importorskip("sentence_transformers")
     model2vec = pytest.importorskip("model2vec", reason="needs the package model2vec")
-    encoder = ems_fast.load()
+    whole = ems_fast.load()
+    encoder = without_phrases(ems_fast.load())
     folder = ems_fast.export(encoder, tmp_path / "exported", to="sentence-transformers")
     static = library.SentenceTransformer(str(folder), device="cpu")
     other = model2vec.StaticModel.from_pretrained(str(folder))
@@ -173,6 +177,7 @@ def test_table_against_others(all_lines, tmp_path):
         "ems-fast": (encoder.encode, {"progress": False}),
         "ems-fast, int8": (encoder.encode, {"progress": False, "precision": "int8"}),
         "ems-fast, ubinary": (encoder.encode, {"progress": False, "precision": "ubinary"}),
+        "ems-fast with phrases, 4 bits": (whole.encode, {"progress": False}),
         "model2vec": (other.encode, {}),
         "StaticEmbedding, batches of 32": (static.encode, {"batch_size": 32}),
         "StaticEmbedding, batches of 1,024": (static.encode, {"batch_size": 1024}),
@@ -186,6 +191,13 @@ def test_table_against_others(all_lines, tmp_path):
     for name, taken in best.items():
         rate = len(all_lines) / taken
         print(f"{name:36} {rate:9,.0f} sentences/s, time {taken / best['ems-fast']:5.2f} of ours")
+
+
+def without_phrases(encoder: SentenceEncoder) -> SentenceEncoder:
+    """An encoder of the same tokens' vectors, in float32."""
+    config = replace(encoder.config, phrases=0)
+    table = encoder.module.tokens.weight[: config.vocab_size].detach().numpy()
+    return SentenceEncoder(TokenTable(table), encoder.tokenizer, config)
 
 
 def test_process_that_encodes_one_sentence():

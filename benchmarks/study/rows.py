@@ -268,7 +268,7 @@ def _objectives() -> Iterator[Row]:
     """The contrastive loss and its options, on a token table, at equal steps."""
     widths = (64, 128)
     for name, label, options, narrow in (
-        ("margin", "margin 0.3, temperature 0.06", {}, widths),
+        ("margin", "margin 0.3, as by default", {}, widths),
         ("plain", "no margin", {"contrastive_margin": 0.0}, ()),
         ("hardness", "margin and hardness 5", {"hardness": 5.0}, ()),
         ("learnt", "margin and learnt temperature", {"learn_temperature": True}, ()),
