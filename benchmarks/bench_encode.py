@@ -6,10 +6,10 @@ The model is exported to sentence-transformers, so both compute the same vectors
 first. Weights are random, which does not change the time; sizes are those of the preset `mini`.
 sentence-transformers sorts by length and pads, with batches of 32 (its default) or 128 sentences.
 
-The tokens of the shipped table stand beside the same in sentence-transformers' `StaticEmbedding`, in
-model2vec, and beside SentencePiece's tokenising alone, the floor, and the whole of it, with its phrases,
-which the others do not know, beside them; and a process that loads it and
-encodes one sentence is timed as a whole. Of these alone:
+The tokens of the shipped table stand beside the same in sentence-transformers' `StaticEmbedding`
+and in model2vec, beside SentencePiece's tokenising alone, the floor, and the whole of it, with its
+phrases, which the others do not know; and a process that loads it and encodes one sentence is timed
+as a whole. Of these alone:
 
     pytest benchmarks/bench_encode.py --benchmark-enable -s -k "table or process"
 """
