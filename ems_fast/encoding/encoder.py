@@ -111,6 +111,12 @@ class SentenceEncoder:
             self._module, self._table = _module_of_table(self._table, self.config), None
         return self._module
 
+    def as_module(self) -> Encoder:
+        """The torch module, and a table stays one: to read weights without changing this encoder."""
+        if self._table is None:
+            return self.module
+        return _module_of_table(self._table, self.config)
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""

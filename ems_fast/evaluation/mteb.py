@@ -52,7 +52,7 @@ class MtebEncoder:
             {
                 "name": name,
                 "revision": revision or encoder.fingerprint()[:16],
-                "n_parameters": sum(p.numel() for p in encoder.module.state_dict().values()),
+                "n_parameters": sum(p.numel() for p in encoder.as_module().state_dict().values()),
                 "max_tokens": encoder.config.max_tokens,
                 "embed_dim": encoder.dimension,
                 "framework": ["PyTorch"],

@@ -170,7 +170,7 @@ def _write_model(encoder: SentenceEncoder, path: Path, bits: Bits) -> None:
             )
         sections["text"] = {"preprocessing": "released"}
     folder = RunFolder(path)
-    weights = {f"encoder.{k}": v for k, v in encoder.module.state_dict().items()}
+    weights = {f"encoder.{k}": v for k, v in encoder.as_module().state_dict().items()}
     folder.tokenizer.write_bytes(encoder.tokenizer.model)
     folder.write_weights(quantise(weights, bits))
     folder.write_config({**sections, "files": folder.digests()})

@@ -121,8 +121,9 @@ def check_packages(option: str, *further: str) -> None:
 
 def write_graph(encoder: SentenceEncoder, path: Path) -> None:
     """Write the graph alone, in float32."""
-    device = next(encoder.module.parameters()).device
-    module = PaddedEncoder(encoder.module).eval()
+    inner = encoder.as_module()
+    device = next(inner.parameters()).device
+    module = PaddedEncoder(inner).eval()
     # No size of the example may be 0 or 1, which would be taken for constants.
     T = min(3, encoder.config.max_tokens)
     example = torch.ones(2, T, dtype=torch.int64, device=device)

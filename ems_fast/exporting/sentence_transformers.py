@@ -125,7 +125,7 @@ _Modules = tuple[dict[str, dict[str, Any]], dict[str, Tensor]]
 
 def _static(encoder: SentenceEncoder) -> _Modules:
     tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
-    table = encoder.module.tokens.weight.detach().to("cpu", torch.float32).contiguous()
+    table = encoder.as_module().tokens.weight.detach().to("cpu", torch.float32).contiguous()
     return {"StaticEmbedding": {"tokenizer.json": tokenizer}}, {"embedding.weight": table}
 
 

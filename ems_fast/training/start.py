@@ -71,7 +71,7 @@ class Start:
         if isinstance(init, Start):
             return init
         if isinstance(init, SentenceEncoder):
-            state = init.module.state_dict()
+            state = init.as_module().state_dict()
             weights = {
                 f"encoder.{k}": (v.detach().float() if v.is_floating_point() else v).cpu()
                 for k, v in state.items()
@@ -114,7 +114,7 @@ class Start:
         names = _ENCODER_SIZES
         if self.config.is_table:
             names = ("width",)  # whatever is laid upon it
-        elif self._has("contrastive_head.") and model.projection_width:
+        if self._has("contrastive_head.") and model.projection_width:
             names += ("projection_width",)
         if self._has("xtr_head.") and model.reconstruction:
             names += ("language_width", "tied")
@@ -132,8 +132,8 @@ class Start:
         if corpus.tokenizer_sha256 != self.tokenizer.sha256:
             raise InputError(
                 f"init: {self.name} has another tokenizer than {corpus.path} was prepared with; "
-                f"give the files themselves, or prepare them with tokenizer={self.name!r} "
-                f"(ems-fast prepare --tokenizer {self.name})"
+                "give the files themselves, or prepare them with its tokenizer "
+                "(tokenizer=, ems-fast prepare --tokenizer, takes the folder of a run)"
             )
 
     @torch.no_grad()

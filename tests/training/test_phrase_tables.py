@@ -128,7 +128,9 @@ def test_export(corpus: BinaryCorpus, tmp_path: Path) -> None:
         folder = ems_fast.export(encoder, tmp_path / f"{bits}", to="ems-fast", bits=bits)
         small = ems_fast.load(folder)
         assert (small.encode(sentences, normalize=True) * wanted).sum(axis=1).min() > nearest
-        vectors = small.encode(sentences)
+        vectors, fingerprint = small.encode(sentences), small.fingerprint()
+        ems_fast.export(small, tmp_path / f"{bits} again", to="ems-fast")
+        assert small.fingerprint() == fingerprint  # it is as it was loaded
         assert small.module.phrases is not None  # from here on in torch
         np.testing.assert_allclose(small.encode(sentences), vectors, atol=1e-6)
     hub = ems_fast.export(encoder, tmp_path / "hub", to="hub")
