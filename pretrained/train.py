@@ -165,6 +165,8 @@ def card(corpus: Path, run: Path, text: Path, scores: dict[str, dict[str, Any]])
         f"- A sentence counts up to its first {config.max_tokens} tokens. An empty one gets the "
         "zero vector.",
         "- The order of words counts within frequent pairs of neighbouring tokens only.",
+        "- The text that may be given away is poor in topics of news: pretrained/README.md says by "
+        "how much.",
         "- Much of the text is that of software, and short; names, numbers and rare words are "
         "weak, and what is wrong or unfair in the text may show in which sentences are near.",
         "",

@@ -123,6 +123,11 @@ def _minutes_all() -> Iterator[Row]:
                     seed=seed, text=ALL,
                 )  # fmt: skip
 
+    yield _row(
+        "phrases", "phrases-k512k-all-6", "minutes-all", "`phrases`, 524,288 of them, 6 minutes",
+        minutes=6, text=ALL, phrases=524_288,
+    )  # fmt: skip
+
 
 # -- the baselines' options ------------------------------------------------------------------------
 
