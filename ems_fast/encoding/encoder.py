@@ -112,7 +112,7 @@ class SentenceEncoder:
         return self._module
 
     def as_module(self) -> Encoder:
-        """The torch module, and a table stays one: to read weights without changing this encoder."""
+        """The torch module, to read weights of; a table stays one, and this encoder as it is."""
         if self._table is None:
             return self.module
         return _module_of_table(self._table, self.config)
