@@ -98,6 +98,7 @@ class SentenceEncoder:
         self.place = str(device)
         self._table: TokenTable | None = None
         self._module: Encoder | None = None
+        self._view: TokenTable | None = None
         if isinstance(encoder, TokenTable):
             self._table = encoder
         else:
@@ -291,7 +292,7 @@ class SentenceEncoder:
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)
-        table = self._table or _table_of(self.module)
+        table = self._table or self._view_of_module()
         if table is not None:
             vectors = table.means(ids, starts, lengths, form.dim, normalize=normalize)
             advance(len(lengths))
@@ -301,6 +302,14 @@ class SentenceEncoder:
             )
             advance(empty)
         return EncodedChunk(first, form.stored(vectors), empty, truncated)
+
+    def _view_of_module(self) -> TokenTable | None:
+        """What `_table_of` gives, the last one where the weights still lie there."""
+        found = _table_of(self.module)
+        view = self._view
+        if found is None or view is None or not _same_memory(found.rows, view.rows):
+            self._view = found
+        return self._view
 
     def _run_module(
         self,
@@ -376,13 +385,10 @@ def _module_of_table(table: TokenTable, config: ModelConfig) -> Encoder:
 
     from ems_fast.model.encoder import Encoder
 
-    with torch.device("meta"):  # nothing is drawn at random only to be replaced
-        module = Encoder(config)
     state = {"tokens.weight": torch.from_numpy(table.float32())}
     if table.phrases is not None:
         state["phrases"] = torch.from_numpy(table.phrases.copy())
-    module.load_state_dict(state, assign=True)
-    return module.eval()
+    return Encoder.of_state(config, state).eval()
 
 
 def _table_of(module: Encoder) -> TokenTable | None:
@@ -399,6 +405,10 @@ def _table_of(module: Encoder) -> TokenTable | None:
     else:
         return None
     return TokenTable(rows, None, None if module.phrases is None else module.phrases.numpy())
+
+
+def _same_memory(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    return (a.ctypes.data, a.dtype, a.shape) == (b.ctypes.data, b.dtype, b.shape)
 
 
 def progress_bar(total: int, *, show: bool) -> AbstractContextManager[Any]:

@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ems_fast.errors import InputError
+from ems_fast.files.tensors import MappedTensors
 from ems_fast.runs.folder import RunFolder
+from ems_fast.text.tokenizer import Tokenizer
 
 PREFIX = "hf:"
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -29,8 +31,16 @@ def on_hub(name: object) -> bool:
     return isinstance(name, str) and name.startswith(PREFIX)
 
 
-def download(name: str, endpoint: str | None = None) -> Path:
-    """The folder of the model ``hf:org/name`` or ``hf:org/name@revision``, downloaded once.
+class Downloaded(NamedTuple):
+    """A model's folder, its ``config.toml``, and what `RunFolder.open_model` has read of it."""
+
+    folder: RunFolder
+    document: dict[str, Any]
+    model: tuple[Tokenizer, MappedTensors]
+
+
+def download(name: str, endpoint: str | None = None) -> Downloaded:
+    """The model ``hf:org/name`` or ``hf:org/name@revision``, downloaded once.
 
     Its files are compared with their digests; if one is damaged, they are downloaded again.
 
@@ -53,16 +63,16 @@ def download(name: str, endpoint: str | None = None) -> Path:
             f"{name}: holds no model of ems-fast (there is no {folder.config.name}); put one there "
             "with ems_fast.push"
         )
-    folder.read_config()  # one of another version is not damaged
+    document = folder.read_config()  # one of another version is not damaged
     try:
-        folder.open_model(folder.read_config())
+        return Downloaded(folder, document, folder.open_model(document))
     except InputError:
         folder = RunFolder(_snapshot(name, repository, revision, endpoint, anew=True))
-        try:
-            folder.open_model(folder.read_config())
-        except InputError as error:
-            raise InputError(f"{name}: was downloaded twice; {error}") from error
-    return folder.path
+    try:
+        document = folder.read_config()
+        return Downloaded(folder, document, folder.open_model(document))
+    except InputError as error:
+        raise InputError(f"{name}: was downloaded twice; {error}") from error
 
 
 def _snapshot(

@@ -53,8 +53,12 @@ def load(
     """
     if endpoint is not None and not on_hub(run):
         raise InputError(f"endpoint: got {endpoint!r}, but {run!r} is not on a hub (hf:org/name)")
-    folder = RunFolder(download(str(run), endpoint) if on_hub(run) else folder_of(run))
-    document = folder.read_config()
+    opened = None
+    if on_hub(run):
+        folder, document, opened = download(str(run), endpoint)
+    else:
+        folder = RunFolder(folder_of(run))
+        document = folder.read_config()
     config = folder.model_config(document)
     table_alone = config.is_table and str(device or "cpu") == "cpu"
     as_stored = table_alone and dtype in (None, "float32")
@@ -67,7 +71,7 @@ def load(
             if dtype is None
             else resolve_dtype(dtype, resolved_device)
         )
-    tokenizer, weights = folder.open_model(document)
+    tokenizer, weights = opened or folder.open_model(document)
     if tokenizer.vocab_size != config.vocab_size:
         raise InputError(
             f"{folder.tokenizer}: has {tokenizer.vocab_size} pieces, but the model was made for "
@@ -96,9 +100,7 @@ def module_of(config: ModelConfig, weights: Mapping[str, Tensor], complaint: str
 
     prefix = "encoder."
     own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    encoder = Encoder(config)
     try:
-        encoder.load_state_dict(own)
+        return Encoder.of_state(config, own)
     except RuntimeError as error:
         raise InputError(f"{complaint} ({' '.join(str(error).split())})") from error
-    return encoder

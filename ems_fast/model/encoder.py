@@ -7,6 +7,7 @@ language width, E projection width.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -151,6 +152,19 @@ class Encoder(nn.Module):
         self.positions = nn.Embedding(config.max_tokens + 1, config.width, padding_idx=0)
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
+
+    @classmethod
+    def of_state(cls, config: ModelConfig, state: Mapping[str, Tensor]) -> Encoder:
+        """The encoder of these weights, in float32; it shares them.
+
+        Raises:
+            RuntimeError: they are not those of `config`.
+        """
+        with torch.device("meta"):  # nothing is drawn at random only to be replaced
+            encoder = cls(config)
+        own = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        encoder.load_state_dict(own, assign=True)
+        return encoder
 
     def forward(self, packed: Packed) -> Tensor:
         """Embeddings u [B, D], at least float32, in the caller's order of sentences."""
