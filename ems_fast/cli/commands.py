@@ -49,13 +49,12 @@ def train(
     **options: Any,
 ) -> None:
     """Train a model on parallel text or on a prepared corpus."""
-    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
     result = ems_fast.train(
         corpora[0] if len(corpora) == 1 else corpora or None,
         output,
         resume="auto" if auto_resume else resume,
         progress=not quiet,
-        prepare_options={name: value for name, value in preparing.items() if value is not None},
+        prepare_options=_given(languages=languages, tags=tags, valid_pairs=valid_pairs),
         **options,
     )
     if os.environ.get("RANK", "0") != "0":
@@ -65,6 +64,11 @@ def train(
         f"{metrics['steps']:,} steps, {metrics['pairs']:,} pairs in {metrics['minutes']:.1f} "
         f"minutes. The run is in {result.output_dir}."
     )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that were given: the others have defaults elsewhere."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def extend(
@@ -79,10 +83,9 @@ def extend(
     **options: Any,
 ) -> None:
     """Teach a model further languages or another domain, and say what it keeps."""
-    preparing = {"languages": languages, "tags": tags, "valid_pairs": valid_pairs}
     result = ems_fast.extend(
         model, corpora, output, progress=not quiet,
-        prepare_options={name: value for name, value in preparing.items() if value is not None},
+        prepare_options=_given(languages=languages, tags=tags, valid_pairs=valid_pairs),
         **options,
     )  # fmt: skip
     print(result.certificate.to_table())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import write_text
+from ems_fast.files.locks import lock_output
 
 # Recording progress waits for the disk, so it is not done after every piece.
 RECORD_SECONDS = 5.0
@@ -128,12 +128,7 @@ class PartialArray:
             ) from error
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{self.path}: another process is writing it; wait for that or give another output"
-            ) from error
+        lock_output(self._file, self.path)
         here, opened = self._partial, os.fstat(self._file.fileno())
         if not (here.exists() and os.path.samestat(here.stat(), opened)):
             raise InputError(f"{self.path}: another process just wrote it; try again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ems_fast.errors import InputError
+from ems_fast.files.locks import lock_output
 
 
 @contextmanager
@@ -35,13 +35,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with lock_path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{output}: another process is writing it; wait for that or give another "
-                    f"output folder"
-                ) from error
+            lock_output(lock, output, "output folder")
             shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
             try:
                 staging.mkdir()

@@ -21,9 +21,8 @@ from ems_fast.files.streams import COMPRESSIONS
 from ems_fast.filtering.judging import Criteria, PairJudge
 from ems_fast.filtering.progress import Progress, SegmentFile
 from ems_fast.filtering.report import FilterReport
+from ems_fast.filtering.scoring import POOL_PAIRS
 
-# The neighbourhood of a margin. Cost grows with its size, k nearest neighbours need few others.
-POOL_PAIRS = 4096
 # Pairs after which progress is recorded, whole pools.
 SEGMENT_PAIRS = 16 * POOL_PAIRS
 

@@ -19,9 +19,8 @@ from opusfilter import CLEAN_HIGH, FilterABC
 
 from ems_fast.encoding.load import load
 from ems_fast.errors import InputError, check_one_of
-from ems_fast.filtering.scoring import score_pool
+from ems_fast.filtering.scoring import POOL_PAIRS, score_pool
 
-POOL_PAIRS = 4096
 MARGINS = ("absolute", "ratio")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import gzip
 import io
 import lzma
@@ -22,6 +21,7 @@ from ems_fast.corpus.readers import RawPair
 from ems_fast.encoding.partial_array import read_json, write_json
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
+from ems_fast.files.locks import lock_output
 from ems_fast.files.streams import read_lines
 from ems_fast.filtering.judging import Verdict
 from ems_fast.filtering.report import Tally
@@ -66,15 +66,13 @@ class Progress:
         try:
             self._folder.mkdir(exist_ok=True)
             self._lock = (self._folder / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise InputError(
-                f"{self._output}: another process is writing it; wait for that or give another "
-                f"output"
-            ) from error
         except OSError as error:
             raise InputError(f"{self._output}: cannot be written ({error.strerror})") from error
+        try:
+            lock_output(self._lock, self._output)
+        except InputError:
+            self._lock.close()
+            raise
         before = read_json(self._folder / "identity.json")
         if before and before != self._identity:
             self._lock.close()

@@ -17,6 +17,8 @@ from ems_fast.mining.pairs import pair_cosines
 Floats = npt.NDArray[np.float32]
 
 K = 4
+# The neighbourhood of a margin. Cost grows with its size, k nearest neighbours need few others.
+POOL_PAIRS = 4096
 # Added to lengths, so that short sentences may differ.
 _SLACK = 10
 # With fewer pairs of two languages in a pool, their usual ratio of lengths is taken to be 1.

@@ -166,10 +166,6 @@ class RunFolder:
                 "install the model again"
             )
 
-    def read_tokenizer(self) -> Tokenizer:
-        """The run's tokenizer."""
-        return Tokenizer.from_file(self.tokenizer)
-
     def write_tokenizer(self, model: bytes) -> None:
         """Write ``tokenizer.model``."""
         with replacing(self.tokenizer) as path:

@@ -89,11 +89,8 @@ def certify(
         same = nearest(queries, items, 1).indices == nearest(new_queries, items, 1).indices
         source_ids, target_ids = text_ids(one.source), text_ids(one.target)
         accuracy = [
-            (found.forward + found.backward) / 2
-            for found in (
-                retrieval_from_vectors(each, other, source_ids=source_ids, target_ids=target_ids)
-                for each, other in ((items, queries), (new_items, new_queries))
-            )
+            retrieval_from_vectors(each, other, source_ids=source_ids, target_ids=target_ids).mean
+            for each, other in ((items, queries), (new_items, new_queries))
         ]
         rows.append(
             Kept(
