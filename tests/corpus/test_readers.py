@@ -3,30 +3,16 @@ from __future__ import annotations
 import gzip
 import lzma
 import struct
-from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from support.readers import languages, texts, write
 
 from ems_fast.corpus import Gettext, Moses, RawPair, Tmx, Tsv, open_corpora
 from ems_fast.errors import InputError
 from ems_fast.text.languages import canonical_order, pair_from_file_name, spell_code
-
-
-def write(path: Path, text: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def texts(reader) -> list[tuple[str, str]]:
-    return [(pair.source, pair.target) for pair in reader]
-
-
-def languages(reader) -> set[tuple[str, str]]:
-    return {(pair.source_lang, pair.target_lang) for pair in reader}
 
 
 class TestLanguages:

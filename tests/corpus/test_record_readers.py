@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.readers import languages, texts, write
 
 import ems_fast
 from ems_fast import Csv, HuggingFace, JsonLines, Parquet, Tsv, Xliff, ZippedMoses
@@ -19,19 +20,6 @@ from ems_fast.corpus import open_corpora
 from ems_fast.errors import InputError
 
 PAIRS = [("Hello, you", 'Hallo "du"'), ("Two\nlines", "Zwei\nZeilen"), ("日本", "Japan; ja")]
-
-
-def write(path: Path, text: str | bytes) -> Path:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def texts(reader) -> list[tuple[str, str]]:
-    return [(pair.source, pair.target) for pair in reader]
-
-
-def languages(reader) -> set[tuple[str, str]]:
-    return {(pair.source_lang, pair.target_lang) for pair in reader}
 
 
 def json_lines(rows) -> str:

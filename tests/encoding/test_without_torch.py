@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ems_fast
-from ems_fast import InputError, ModelConfig, SentenceEncoder
-from ems_fast.corpus import BinaryCorpus
+from ems_fast import InputError, SentenceEncoder
 
 SENTENCES = ["Guten Morgen!", "", "good morning", "日本語の文", " ".join(["lang"] * 500)]
 # Everything that is not in the recipe of docs/deploy.md; None lets an import fail.
@@ -22,17 +21,6 @@ BLOCKED = (
     "torch", "tqdm", "zstandard", "tomli_w", "transformers", "sentence_transformers", "faiss",
     "onnxruntime", "ems_fast._kernels", "ems_fast._batching",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def table(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("static") / "run"
-    config = ModelConfig(layers=0, width=32, reconstruction=False)
-    ems_fast.train(
-        corpus.path, folder, model=config, max_steps=20, batch_pairs=32, device="cpu",
-        progress=False,
-    )  # fmt: skip
-    return folder
 
 
 def in_torch(encoder: SentenceEncoder) -> SentenceEncoder:
@@ -68,10 +56,10 @@ assert sys.modules["torch"] is None
 
 
 @pytest.mark.parametrize("storage", ["float32", "bfloat16", "int8", "shipped"])
-def test_it_encodes_without_torch(table: Path, tmp_path: Path, storage: str) -> None:
+def test_it_encodes_without_torch(table_run: Path, tmp_path: Path, storage: str) -> None:
     folder = None if storage == "shipped" else tmp_path / "model"
     if folder is not None:
-        ems_fast.export(table, folder, to="ems-fast", bits=8 if storage == "int8" else 32)
+        ems_fast.export(table_run, folder, to="ems-fast", bits=8 if storage == "int8" else 32)
     if storage == "bfloat16":
         weights = {k: v.bfloat16() for k, v in load_file(folder / "model.safetensors").items()}
         save_file(weights, folder / "model.safetensors")
@@ -92,8 +80,8 @@ def test_what_needs_torch_says_so(run: Path) -> None:
     assert "torch" in done.stderr.splitlines()[-1]
 
 
-def test_a_module_of_the_table_encodes_the_same(table: Path) -> None:
-    whole, made = ems_fast.load(table), ems_fast.load(table)
+def test_a_module_of_the_table_encodes_the_same(table_run: Path) -> None:
+    whole, made = ems_fast.load(table_run), ems_fast.load(table_run)
     made.module.to(torch.float32)
     sentences = SENTENCES[2:4]
     assert whole.dtype == made.dtype == torch.float32
@@ -105,8 +93,8 @@ def test_a_module_of_the_table_encodes_the_same(table: Path) -> None:
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_bfloat16_is_within_its_rounding(table: Path, normalize: bool) -> None:
-    half, whole = ems_fast.load(table, dtype="bfloat16"), ems_fast.load(table)
+def test_bfloat16_is_within_its_rounding(table_run: Path, normalize: bool) -> None:
+    half, whole = ems_fast.load(table_run, dtype="bfloat16"), ems_fast.load(table_run)
     assert half.dtype == torch.bfloat16
     difference = half.encode(SENTENCES[2:4], normalize=normalize) - whole.encode(
         SENTENCES[2:4], normalize=normalize
@@ -114,8 +102,8 @@ def test_bfloat16_is_within_its_rounding(table: Path, normalize: bool) -> None:
     assert 0 < np.abs(difference).max() < 0.02
 
 
-def test_tables_that_do_not_fit_are_named(table: Path, tmp_path: Path) -> None:
-    folder = ems_fast.export(table, tmp_path / "model", to="ems-fast", bits=8)
+def test_tables_that_do_not_fit_are_named(table_run: Path, tmp_path: Path) -> None:
+    folder = ems_fast.export(table_run, tmp_path / "model", to="ems-fast", bits=8)
     config = (folder / "config.toml").read_text(encoding="utf-8").partition("[files]")[0]
     (folder / "config.toml").write_text(config, encoding="utf-8")
     weights = load_file(folder / "model.safetensors")

@@ -14,7 +14,7 @@ import pytest
 from support.hub import Hub, serving
 
 import ems_fast
-from ems_fast import BinaryCorpus, InputError, ModelConfig
+from ems_fast import InputError
 from ems_fast.cli import main
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the other libraries
@@ -38,16 +38,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_tests")
     with serving() as hub:
         yield hub
-
-
-@pytest.fixture(scope="module")
-def table_run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("table") / "run"
-    table = ModelConfig(layers=0, width=32, reconstruction=False)
-    ems_fast.train(
-        corpus.path, folder, model=table, max_steps=20, batch_pairs=32, device="cpu", progress=False
-    )
-    return folder
 
 
 @pytest.fixture(params=["layers", "table"])

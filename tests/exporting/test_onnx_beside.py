@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import ems_fast
-from ems_fast import InputError, ModelConfig, SentenceEncoder
+from ems_fast import InputError, SentenceEncoder
 from ems_fast.cli import main
-from ems_fast.corpus import BinaryCorpus
 
 SENTENCES = ["bade gi", "mo", "kafu teru bade nile", "日本語", "bade gi " * 200]
 
@@ -18,14 +17,8 @@ pytestmark = pytest.mark.filterwarnings("default")  # those of other libraries
 
 
 @pytest.fixture(scope="module")
-def table(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> SentenceEncoder:
-    folder = tmp_path_factory.mktemp("static") / "run"
-    config = ModelConfig(layers=0, width=32, reconstruction=False)
-    ems_fast.train(
-        corpus.path, folder, model=config, max_steps=20, batch_pairs=32, device="cpu",
-        progress=False,
-    )  # fmt: skip
-    return ems_fast.load(folder)
+def table(table_run: Path) -> SentenceEncoder:
+    return ems_fast.load(table_run)
 
 
 @pytest.fixture(scope="module")
