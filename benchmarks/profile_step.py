@@ -1,6 +1,6 @@
 """Where the time of a training step goes: a table of kinds of work, from torch's profiler.
 
-    python benchmarks/profile_step.py CORPUS [--batch-pairs 256] [--precision bf16] [--impl fused]
+    python benchmarks/profile_step.py CORPUS [--model phrases] [--precision bf16] [--impl fused]
 
 CORPUS is a folder made by ``ems-fast prepare``.
 """
@@ -8,6 +8,7 @@ CORPUS is a folder made by ``ems-fast prepare``.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections import defaultdict
 from itertools import islice
@@ -17,12 +18,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ems_fast.corpus import BinaryCorpus
+from ems_fast.corpus.phrases import frequent_phrases
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.model.config import PRESETS, preset
 from ems_fast.model.ems import EMSModel
 from ems_fast.training import split_options
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.objective import Objective
+from ems_fast.training.recommended import recommended_options
 
 # The first of these prefixes that a profiled operation's name has tells its kind.
 KINDS = {
@@ -38,6 +41,7 @@ KINDS = {
     "aten::embedding": "embeddings", "aten::index": "embeddings",
     "aten::_fused_adam": "optimiser", "aten::linalg_vector_norm": "gradient norm",
     "aten::_foreach": "gradient norm",
+    "ems_fast::embedding": "means of the table",
 }  # fmt: skip
 
 
@@ -48,25 +52,26 @@ def kind_of(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--model", choices=sorted(PRESETS), default="mini")
-    parser.add_argument("--batch-pairs", type=int, default=256)
+    parser.add_argument("--model", choices=sorted(PRESETS), default="phrases")
+    parser.add_argument("--batch-pairs", type=int, help="by default as in training")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--impl", default="fused")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
 
     corpus = BinaryCorpus.open(arguments.corpus)
-    options = split_options(
-        {
-            "batch_pairs": arguments.batch_pairs,
-            "precision": arguments.precision,
-            "impl": arguments.impl,
-        }
+    config = preset(
+        arguments.model, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages)
     )
+    own = {name: getattr(arguments, name) for name in ("precision", "impl")}
+    if arguments.batch_pairs:
+        own["batch_pairs"] = arguments.batch_pairs
+    options = split_options(own, split_options(recommended_options(config)))
     ranks = Ranks(0, 1, torch.device("cpu"))
-    model = EMSModel(
-        preset(arguments.model, vocab_size=corpus.vocab_size, languages=tuple(corpus.languages))
-    )
+    keys = torch.from_numpy(frequent_phrases(corpus, config.phrases))
+    model = EMSModel(dataclasses.replace(config, phrases=len(keys)))
+    if len(keys):
+        model.encoder.phrases.copy_(keys)
     objective = Objective(model, options.objective)
     optimizer = options.optimizer.build(model)
     dtype = options.optimizer.autocast_dtype(ranks.device)
@@ -78,7 +83,8 @@ def main() -> None:
         with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             losses = objective(batch)
         losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if options.optimizer.max_gradient_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), options.optimizer.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -101,7 +107,7 @@ def main() -> None:
     print(
         f"{arguments.model}, {arguments.impl}, {'bf16' if dtype else 'fp32'}, "
         f"{torch.get_num_threads()} threads: {1e3 * seconds / arguments.steps:.0f} ms a step of "
-        f"{arguments.batch_pairs} pairs ({tokens / pairs:.1f} tokens each), "
+        f"{options.batches.batch_pairs} pairs ({tokens / pairs:.1f} tokens each), "
         f"{pairs / seconds:.0f} pairs/s"
     )
     for kind, value in sorted(times.items(), key=lambda item: -item[1]):

@@ -17,6 +17,7 @@ ST_CACHED_LEARNING_RATE = 1e-3
 RECIPE_LEARNING_RATE = 1e-3
 
 SHORT = 3
+MIDDLE = 6
 LONG = 20
 LONGEST = 60
 SEEDS = (0, 1, 2)
@@ -90,7 +91,6 @@ SHOWN_ALSO = {
     f"phrases-{SHORT}": ("table",),
     f"static-{SHORT}": ("table", "pairs"),
     f"static-{LONG}": ("table",),
-    f"mini-{LONG}": ("layers",),
 }
 
 
@@ -148,23 +148,23 @@ def _tuning() -> Iterator[Row]:
 
     small: dict[str, Any] = {"init_std": 0.05}
     yield from rates("st-static", SHORT, 0.02, 0.05, 0.1, 0.2, 0.5)
-    yield from rates("st-static", SHORT, 0.1, 0.2, 0.5, told="scale 10", scale=10.0)
+    yield from rates("st-static", SHORT, 0.1, 0.2, 0.5, 1.0, told="scale 10", scale=10.0)
     yield from rates("st-static", SHORT, 0.01, 0.05, told="initial 0.05", **small)
     yield from rates("st-static", SHORT, 0.01, 0.05, told="initial 0.05, scale 10", scale=10.0,
                      **small)  # fmt: skip
     yield from rates("st-static", SHORT, 0.2, told="bfloat16", bf16=True)
     yield from rates("st-static", SHORT, 0.2, told="no duplicates", no_duplicates=True)
-    yield from rates("st-bert", 6, 3e-4, 1e-3, 2e-3, 4e-3)
-    yield from rates("st-bert", 6, 1e-3, told="scale 10", scale=10.0)
-    yield from rates("st-bert", 6, 1e-3, told="bfloat16", bf16=True)
-    yield from rates("st-bert", 6, 1e-3, told="batch 512", batch_pairs=512)
-    yield from rates("st-bert-cached", 6, 3e-4, 1e-3, 2e-3, 4e-3)
-    yield from rates("recipe", 6, 3e-4, 1e-3, 2e-3)
+    yield from rates("st-bert", MIDDLE, 3e-4, 1e-3, 2e-3, 4e-3)
+    yield from rates("st-bert", MIDDLE, 1e-3, told="scale 10", scale=10.0)
+    yield from rates("st-bert", MIDDLE, 1e-3, told="bfloat16", bf16=True)
+    yield from rates("st-bert", MIDDLE, 1e-3, told="batch 512", batch_pairs=512)
+    yield from rates("st-bert-cached", MIDDLE, 3e-4, 1e-3, 2e-3, 4e-3)
+    yield from rates("recipe", MIDDLE, 3e-4, 1e-3, 2e-3)
     # Ours: the layers' rate and optimiser; what is best is for `recommended_options` to say.
-    yield from rates("mini", 6, 5e-4, 1e-3, 2e-3)
-    yield from rates("mini", 6, 1e-3, 2e-3, 4e-3, told="Muon", optimizer="muon")
+    yield from rates("mini", MIDDLE, 5e-4, 1e-3, 2e-3)
+    yield from rates("mini", MIDDLE, 1e-3, 2e-3, 4e-3, told="Muon", optimizer="muon")
     others = {"table_learning_rate": 1e-3, "heads_learning_rate": 1e-3}
-    yield from rates("mini", 6, 2e-3, 4e-3, told="Muon, the table and the heads at 0.001",
+    yield from rates("mini", MIDDLE, 2e-3, 4e-3, told="Muon, the table and the heads at 0.001",
                      optimizer="muon", **others)  # fmt: skip
 
 
@@ -177,16 +177,16 @@ SAMPLED_TOLD = "XTR on one step in 32 from one sentence in 16, and contrastive"
 
 
 def _table() -> Iterator[Row]:
-    """Of the token table; its rows stand still after minutes, so only the objectives get more."""
-    for minutes in (SHORT, LONG):
-        for name, label, options in (
-            ("d512", "width 512", {"width": 512}),
-            ("both", "XTR and contrastive", XTR),
-            ("both-tenth", "XTR with weight 0.1 and contrastive", {**XTR, "xtr_weight": 0.1}),
-            ("sampled", SAMPLED_TOLD, SAMPLED),
-            ("sampled-tenth", f"{SAMPLED_TOLD}, with weight 0.1", {**SAMPLED, "xtr_weight": 0.1}),
-            ("xtr", "XTR alone", {**XTR, "contrastive_weight": 0.0}),
-        ):
+    """Of the token table, which stands still after minutes."""
+    for name, label, options in (
+        ("d512", "width 512", {"width": 512}),
+        ("both", "XTR and contrastive", XTR),
+        ("both-tenth", "XTR with weight 0.1 and contrastive", {**XTR, "xtr_weight": 0.1}),
+        ("sampled", SAMPLED_TOLD, SAMPLED),
+        ("sampled-tenth", f"{SAMPLED_TOLD}, with weight 0.1", {**SAMPLED, "xtr_weight": 0.1}),
+        ("xtr", "XTR alone", {**XTR, "contrastive_weight": 0.0}),
+    ):
+        for minutes in (SHORT, LONG) if name == "d512" else (SHORT,):
             yield _row(
                 "static", f"static-{name}-{minutes}", "table", f"{label}, {minutes} minutes",
                 minutes=minutes, **options,
@@ -245,7 +245,8 @@ def _layers() -> Iterator[Row]:
         ("b1024", "contrastive alone, batch 1,024", {**CONTRASTIVE, "batch_pairs": 1024}),
     ):  # fmt: skip
         yield _row(
-            "mini", f"mini-{name}-{LONG}", "layers", f"{label}, {LONG} minutes", minutes=LONG,
+            "mini", f"mini-{name}-{MIDDLE}", "layers", f"{label}, {MIDDLE} minutes",
+            minutes=MIDDLE,
             **options,
         )  # fmt: skip
 
@@ -271,18 +272,27 @@ def _equal_pairs() -> Iterator[Row]:
 
 def _objectives() -> Iterator[Row]:
     """The contrastive loss and its options, on a token table, at equal steps."""
-    widths = (64, 128)
-    for name, label, options, narrow in (
-        ("margin", "margin 0.3, as by default", {}, widths),
-        ("plain", "no margin", {"contrastive_margin": 0.0}, ()),
-        ("hardness", "margin and hardness 5", {"hardness": 5.0}, ()),
-        ("learnt", "margin and learnt temperature", {"learn_temperature": True}, ()),
-        ("several", "margin and several positives", {"several_positives": True}, ()),
-        ("matryoshka", "margin and matryoshka 64, 128", {"matryoshka": widths}, widths),
-    ):
+    widths, wide = (64, 128), {"width": 512, "narrow": (128, 256)}
+    for name, label, options in (
+        ("margin", "margin 0.3, as by default", {"narrow": widths}),
+        ("plain", "no margin", {"contrastive_margin": 0.0}),
+        ("hardness", "margin and hardness 5", {"hardness": 5.0}),
+        ("learnt", "margin and learnt temperature", {"learn_temperature": True}),
+        ("several", "margin and several positives", {"several_positives": True}),
+        *(
+            (
+                f"matryoshka-{weight:g}", f"margin and matryoshka 64, 128 of weight {weight:g}",
+                {"matryoshka": widths, "matryoshka_weight": weight, "narrow": widths},
+            )
+            for weight in (1.0, 0.1, 0.03)
+        ),
+        ("d512", "width 512, margin", wide),
+        ("d512-matryoshka", "width 512, margin and matryoshka 128, 256 of weight 0.1",
+         {**wide, "matryoshka": wide["narrow"], "matryoshka_weight": 0.1}),
+    ):  # fmt: skip
         yield _row(
             "static", f"objective-{name}", "objectives", f"{SYSTEMS['static'][1]}, {label}",
-            pairs=2_000_000, narrow=narrow, **options,
+            pairs=2_000_000, **options,
         )  # fmt: skip
 
 
@@ -291,8 +301,8 @@ def _objectives() -> Iterator[Row]:
 VARIANTS: tuple[tuple[str, str, str, float, dict[str, Any]], ...] = (
     ("static", "static", "contrastive alone", SHORT, {}),
     ("static-both", "static", "XTR and contrastive", SHORT, XTR),
-    ("mini-contrastive", "mini", "contrastive alone", 6, CONTRASTIVE),
-    ("mini-both", "mini", "XTR and contrastive", 6, BOTH),
+    ("mini-contrastive", "mini", "contrastive alone", MIDDLE, CONTRASTIVE),
+    ("mini-both", "mini", "XTR and contrastive", MIDDLE, BOTH),
     ("st-static", "st-static", "", SHORT, {}),
 )
 

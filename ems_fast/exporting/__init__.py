@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.encoding.released.text import preprocess_released
+from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.exporting import hub, onnx, sentence_transformers
 from ems_fast.files.staging import staged_folder
@@ -41,7 +42,8 @@ def export(
     """Write an encoder in the form of another library, with its tokenizer and a model card.
 
     Args:
-        encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
+        encoder: an encoder, the folder of a run, or the name of a shipped model; of a run, the card
+            tells data and scores.
         folder: where to write; new or empty.
         to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
             pooling, or of a token table without phrases a stock `StaticEmbedding`; ``"onnx"``, a
@@ -92,7 +94,8 @@ def push(
     ``huggingface_hub`` is needed (extra ``hub``).
 
     Args:
-        encoder: an encoder, or the folder of a run; of a run, the card tells data and scores.
+        encoder: an encoder, the folder of a run, or the name of a shipped model; of a run, the card
+            tells data and scores.
         repository: ``org/name``; it is made if it is not there. `ems_fast.load` then knows it as
             ``hf:org/name``.
         bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads.
@@ -125,7 +128,7 @@ def _write(
     with_onnx: bool = False,
 ) -> None:
     """Write a form of the encoder and its card into an empty folder."""
-    run = None if isinstance(encoder, SentenceEncoder) else RunFolder(encoder)
+    run = None if isinstance(encoder, SentenceEncoder) else RunFolder(folder_of(encoder))
     model = encoder if isinstance(encoder, SentenceEncoder) else load(encoder, device="cpu")
     if with_onnx and not model.config.is_table:
         raise InputError(

@@ -50,6 +50,7 @@ class ObjectiveConfig:
         several_positives: pairs with the same source or target text attract each other, instead
             of being masked.
         matryoshka: widths at which the first coordinates of an embedding are trained to be one.
+        matryoshka_weight: weight of the loss of each of these widths, that of the whole being 1.
         slice_tokens: encode the batch in slices of at most so many tokens and encode each again in
             backward, so that memory bounds a slice and not the batch: the same gradients for about
             a third more time. By default the batch is encoded at once.
@@ -70,6 +71,7 @@ class ObjectiveConfig:
     mask_duplicates: bool = True
     several_positives: bool = False
     matryoshka: tuple[int, ...] = ()
+    matryoshka_weight: float = 0.1
     slice_tokens: int | None = None
     impl: Impl | None = None
 
@@ -95,6 +97,8 @@ class ObjectiveConfig:
         widths = self.matryoshka
         ascending = all(x < y for x, y in itertools.pairwise((0, *widths)))
         check(ascending, "matryoshka", widths, "ascending widths of 1 or more")
+        weight = self.matryoshka_weight
+        check(0 < weight < math.inf, "matryoshka_weight", weight, "more than 0 and finite")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -207,7 +211,7 @@ class Objective(nn.Module):
                 target_ids=gather_rows(batch.target_hashes) if config.mask_duplicates else None,
                 margin=config.contrastive_margin, hardness=config.hardness,
                 several_positives=config.several_positives, matryoshka=config.matryoshka,
-                impl=impl,
+                matryoshka_weight=config.matryoshka_weight, impl=impl,
             )  # fmt: skip
         total = config.xtr_weight * xtr + config.contrastive_weight * contrastive
         if config.teacher_weight:

@@ -291,6 +291,14 @@ def test_ems_fast_gives_the_same_vectors(encoder: SentenceEncoder, tmp_path: Pat
     assert np.array_equal(ours_encode(loaded, TEXT), ours_encode(encoder, TEXT))
 
 
+def test_a_shipped_model_is_exported_by_its_name(tmp_path: Path) -> None:
+    ems_fast.export("multilingual", tmp_path / "small", to="ems-fast", bits=4)
+    found = ems_fast.load(tmp_path / "small").encode(SENTENCES[:5])
+    np.testing.assert_allclose(
+        found, ems_fast.load("multilingual").encode(SENTENCES[:5]), atol=0.02
+    )
+
+
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     arguments = ["export", str(run), "--to", "sentence-transformers", "--output", str(output)]

@@ -206,10 +206,10 @@ class ContrastiveTests:
 
     @pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
     @pytest.mark.parametrize("temperature", [0.005, 0.1])
-    @pytest.mark.parametrize("widths", [(1,), (3, 8, 15)])
+    @pytest.mark.parametrize(("widths", "weight"), [((1,), 1.0), ((3, 8, 15), 0.25)])
     def test_first_coordinates_have_the_loss_of_an_embedding(
-        self, widths: tuple[int, ...], temperature: float, needs: tuple[bool, bool],
-        monkeypatch: pytest.MonkeyPatch,
+        self, widths: tuple[int, ...], weight: float, temperature: float,
+        needs: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         a, b = self.vectors(40, 16), self.others(50, 16)
         a[3, : widths[0]] = 0  # no embedding at the first width
@@ -220,12 +220,15 @@ class ContrastiveTests:
             use_tiles(monkeypatch, tile_bytes)
             x, y = (v.clone().requires_grad_(need) for v, need in zip((a, b), needs, strict=True))
             if matryoshka:
-                losses = contrastive_loss(x, y, matryoshka=matryoshka, **options)
+                losses = contrastive_loss(
+                    x, y, matryoshka=matryoshka, matryoshka_weight=weight, **options
+                )
             else:
                 parts = [
                     contrastive_loss_reference(x[:, :w], y[:, :w], **options) for w in (*widths, 16)
                 ]
-                losses = torch.stack(parts).mean(0)
+                weights = a.new_tensor([weight] * len(widths) + [1.0])
+                losses = torch.stack(parts, 1) @ weights / weights.sum()
             upstream = torch.linspace(-0.5, 2.0, 40, dtype=a.dtype, device=a.device)
             inputs = [v for v in (x, y) if v.requires_grad]
             found.append([losses.detach(), *torch.autograd.grad(losses, inputs, upstream)])
@@ -643,6 +646,7 @@ def test_properties(data: st.DataFrame | Any) -> None:
             r"matryoshka: got \(2, 1\), expected ascending widths from 1 to 2",
         ),
         ({"matryoshka": (3,)}, r"matryoshka: got \(3,\)"),
+        ({"matryoshka_weight": 0.0}, "matryoshka_weight: got 0.0, expected more than 0 and finite"),
         ({"matryoshka": (1.5,)}, r"matryoshka: got \(1\.5,\)"),
         ({"hardness": -1.0}, r"hardness: got -1\.0, expected 0 or more"),
         ({"hardness": float("nan")}, "hardness: got nan"),

@@ -107,6 +107,7 @@ def test_the_command_line_has_them() -> None:
     [
         ({"hardness": -1.0}, "hardness: got -1.0, expected 0 or more"),
         ({"matryoshka": (16, 8)}, r"matryoshka: got \(16, 8\), expected ascending widths"),
+        ({"matryoshka_weight": 0}, "matryoshka_weight: got 0.0, expected more than 0 and finite"),
         ({"matryoshka": (0,)}, r"matryoshka: got \(0,\), expected ascending widths of 1"),
         ({"matryoshka": 64}, "matryoshka: got 64, expected several numbers of type int"),
         ({"matryoshka": "64"}, "matryoshka: got '64', expected several numbers"),

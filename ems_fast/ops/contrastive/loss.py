@@ -37,6 +37,7 @@ def contrastive_loss(
     hardness: float = 0.0,
     several_positives: bool = False,
     matryoshka: Sequence[int] = (),
+    matryoshka_weight: float = 1.0,
     reduction: Reduction = "mean",
     impl: Impl = "fused",
 ) -> Tensor:
@@ -54,7 +55,8 @@ def contrastive_loss(
     (``L_out`` of Khosla et al., "Supervised contrastive learning", 2020), and likewise of a
     column's. With `matryoshka` the loss is the mean of those of the first coordinates, so many of
     them as each width says, and of all (Kusupati et al., "Matryoshka representation learning",
-    2022): then the first coordinates alone are an embedding too.
+    2022), each width weighing `matryoshka_weight` times as much as all: then the first coordinates
+    alone are an embedding too.
 
     ``fused`` works in tiles of a few megabytes and keeps them for the backward pass while that
     takes no more than 320 MB; beyond, its memory does not grow with B · M. It has first derivatives
@@ -74,6 +76,7 @@ def contrastive_loss(
         hardness: 0 or more and finite; 0 weights all alike.
         several_positives: what to do with entries of equal ids: attract instead of leave out.
         matryoshka: widths from 1 to E − 1, ascending.
+        matryoshka_weight: of each of these widths, the whole one's being 1; more than 0 and finite.
         reduction: ``mean`` over pairs, ``sum``, or ``none`` → [B].
         impl: ``fused``, ``reference`` or ``compiled``.
 
@@ -93,6 +96,8 @@ def contrastive_loss(
     _check_ids("source_ids", source_ids, b)
     _check_ids("target_ids", target_ids, b)
     _check_widths(matryoshka, a.shape[1])
+    wanted = "more than 0 and finite"
+    check(0 < matryoshka_weight < math.inf, "matryoshka_weight", matryoshka_weight, wanted)
     if matryoshka:
         losses = [
             contrastive_loss(
@@ -102,7 +107,9 @@ def contrastive_loss(
             )
             for width in (*matryoshka, a.shape[1])
         ]  # fmt: skip
-        return torch.stack(losses).mean(dim=0)
+        weights = [matryoshka_weight] * len(matryoshka) + [1.0]
+        weighted = [w * loss for w, loss in zip(weights, losses, strict=True)]
+        return torch.stack(weighted).sum(dim=0) / sum(weights)
     if impl == "fused":
         check_fused_device(a.device)
         by_pair = contrastive_loss_fused(
