@@ -97,8 +97,8 @@ class ObjectiveConfig:
         widths = self.matryoshka
         ascending = all(x < y for x, y in itertools.pairwise((0, *widths)))
         check(ascending, "matryoshka", widths, "ascending widths of 1 or more")
-        weight = self.matryoshka_weight
-        check(0 < weight < math.inf, "matryoshka_weight", weight, "more than 0 and finite")
+        narrow = self.matryoshka_weight
+        check(0 < narrow < math.inf, "matryoshka_weight", narrow, "more than 0 and finite")
         self._check_together()
 
     def _check_together(self) -> None:
