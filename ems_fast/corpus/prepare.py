@@ -16,7 +16,6 @@ fixed size. The result depends on the input, the arguments and the seed alone, b
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +44,7 @@ from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Spool
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.staging import staged_folder
+from ems_fast.ops.threads import usable_processors
 from ems_fast.text.languages import canonical_order
 from ems_fast.text.tokenizer import Tokenizer, TokenizerType, train_tokenizer
 
@@ -114,7 +114,7 @@ def prepare(
             report=CorpusReport([InputReport(reader.name) for reader in readers]),
             max_tokens=max_tokens,
             seed=seed,
-            num_threads=num_threads or len(os.sched_getaffinity(0)),
+            num_threads=num_threads or usable_processors(),
             progress=progress,
         )
         selections = steps.choose(steps.read(readers), valid_pairs)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import write_text
-from ems_fast.files.locks import lock_output
+from ems_fast.files.locks import OPEN_FILES_STAY, lock_output
 
 # Recording progress waits for the disk, so it is not done after every piece.
 RECORD_SECONDS = 5.0
@@ -107,12 +107,14 @@ class PartialArray:
             # Neither truncated nor new: it may belong to a process that holds the lock.
             descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o666)
             with open(descriptor, "r+b") as self._file:
-                self._lock()
+                lock_output(self._file, self._partial, self.path)
                 if self.done == 0:
                     self._begin()
                 try:
                     yield
                     self._record()
+                    if OPEN_FILES_STAY:
+                        self._file.close()
                     self._partial.replace(self.path)
                 except BaseException:
                     if self.done:
@@ -126,12 +128,6 @@ class PartialArray:
                 f"{self.path}: cannot be written ({error.strerror}); see to its folder and the "
                 "space there, then run the same command again, which goes on where this one stopped"
             ) from error
-
-    def _lock(self) -> None:
-        lock_output(self._file, self.path)
-        here, opened = self._partial, os.fstat(self._file.fileno())
-        if not (here.exists() and os.path.samestat(here.stat(), opened)):
-            raise InputError(f"{self.path}: another process just wrote it; try again")
 
     def _begin(self) -> None:
         # The old record goes first: it must never stand beside an array that it does not describe.

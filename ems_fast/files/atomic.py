@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from safetensors import SafetensorError
+from typing import IO
 
 from ems_fast.errors import InputError
+from ems_fast.files.locks import OPEN_FILES_STAY, try_lock
 
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -29,27 +28,43 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: the folder is missing, or the disk is full or not writable; `path` is then as
             it was before.
     """
+    with (
+        write_errors(path, ", what was there before is untouched"),
+        _temporary(path) as (temporary, descriptor),
+    ):
+        yield temporary
+        # safetensors writes files that only their owner may read.
+        temporary.chmod(os.fstat(descriptor.fileno()).st_mode & 0o777)
+        _sync(temporary)
+        if OPEN_FILES_STAY:
+            descriptor.close()
+        temporary.replace(path)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def write_errors(path: Path, rest: str = "") -> Iterator[None]:
+    """Errors of a disk while the block writes `path`, as `InputError`.
+
+    Args:
+        rest: what its message says last.
+    """
     try:
-        with _temporary(path) as (temporary, rights):
-            yield temporary
-            temporary.chmod(rights)  # safetensors writes files that only their owner may read
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)  # or a loss of power could take the new name away
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not _is_write_failure(error, path):
+        yield
+    except OSError as error:
+        of_temporary = str(error.filename).startswith(str(path.with_name(f".{path.name}.")))
+        if error.errno not in _WRITE_ERRORS and not of_temporary:
             raise
-        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"{path}: cannot be written ({reason}); see to its folder and the space there, "
-            "what was there before is untouched"
+            f"{path}: cannot be written ({error.strerror}); see to its folder and the space "
+            f"there{rest}"
         ) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Make `text` the content of `path`, in UTF-8; see `replacing`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def temporary_files(path: Path) -> list[Path]:
@@ -58,39 +73,47 @@ def temporary_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
-    """A new file beside `path`, locked while it is in use, and the rights of a new file."""
+def _temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `path`, and it opened: it is locked until that is closed."""
     for leftover in temporary_files(path):
-        with suppress(OSError), leftover.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a process writes it
-            leftover.unlink()
+        _remove_unless_in_use(leftover)
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        with suppress(OSError):  # a file system without locks: leftovers stay there
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        file = temporary.open("xb")
+        try_lock(file.fileno())
         if temporary.exists():
             break
-        os.close(descriptor)  # another process took it for a leftover before it was locked
+        file.close()  # another process took it for a leftover before it was locked
     try:
-        yield temporary, os.fstat(descriptor).st_mode & 0o777
+        yield temporary, file
     finally:
+        if OPEN_FILES_STAY:
+            file.close()
         temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+        file.close()
+
+
+def _remove_unless_in_use(leftover: Path) -> None:
+    with suppress(OSError):
+        if OPEN_FILES_STAY:
+            leftover.unlink()
+            return
+        with leftover.open("rb") as file:
+            if try_lock(file.fileno()):
+                leftover.unlink()
 
 
 def _sync(path: Path) -> None:
+    with path.open("r+b") as file:  # not all systems can for a file that is opened to be read
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """See that a loss of power does not take a new name away, where a folder can be opened."""
+    if os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_write_failure(error: Exception, path: Path) -> bool:
-    if isinstance(error, OSError):
-        begin = str(path.with_name(f".{path.name}."))
-        return error.errno in _WRITE_ERRORS or str(error.filename).startswith(begin)
-    # torch and safetensors report a failed write in words.
-    message = str(error).lower()
-    return "writ" in message or "no space" in message

@@ -1,23 +1,97 @@
-"""One process at a time."""
+"""One process at a time, on every system that Python knows locks of."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ems_fast.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
 
-def lock_output(file: IO[Any], output: Path, other: str = "output") -> None:
-    """Lock an open file, until it is closed, for the process that writes `output`.
+    fcntl = None  # type: ignore[assignment]
 
-    Raises:
-        InputError: another process holds it; the message advises to give another `other`.
+# Windows neither renames nor removes a file that is open.
+OPEN_FILES_STAY = os.name == "nt"
+# Windows locks bytes, which nobody may then read: one beyond all content. 2³¹ is its limit.
+_LOCKED_BYTE = (1 << 31) - 2
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False where another process holds it.
+
+    The system lets go of it when the process ends, however that ends. A file system without locks
+    keeps nobody out.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            return True
+        if error.errno not in _HELD:
+            raise
+        return False
+    return True
+
+
+def lock_output(file: IO[Any], path: Path, output: Path, other: str = "output") -> None:
+    """Lock an open file, until it is closed, for the process that writes `output`.
+
+    Args:
+        path: where the file was opened. It must still be there: who had the lock before may have
+            removed it, and then this lock would keep nobody out.
+        other: what the message advises to give another of.
+
+    Raises:
+        InputError: another process holds it, or just did.
+    """
+    if not try_lock(file.fileno()):
         raise InputError(
             f"{output}: another process is writing it; wait for that or give another {other}"
-        ) from error
+        )
+    try:
+        same = os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise InputError(f"{output}: another process just wrote it; try again")
+
+
+@contextmanager
+def locked(path: Path, output: Path, other: str = "output") -> Iterator[None]:
+    """Hold a lock file for the process that writes `output`; it is removed when the block ends.
+
+    One that a killed process left is taken over.
+
+    Raises:
+        InputError: another process holds it; see `lock_output`.
+    """
+    with path.open("w") as file:
+        lock_output(file, path, output, other)
+        try:
+            yield
+        finally:
+            if OPEN_FILES_STAY:
+                file.close()
+            try:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                if not OPEN_FILES_STAY:  # there, the next one opened it already
+                    raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ems_fast.errors import InputError
-from ems_fast.files.locks import lock_output
+from ems_fast.files.locks import locked
 
 
 @contextmanager
@@ -24,26 +23,24 @@ def staged_folder(output: Path) -> Iterator[Path]:
         InputError: `output` is a file or a folder with something in it, cannot be created, is
             being written by another process, or the disk is full.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(
-            f"{output}: exists and is not empty; give another output folder or remove this one"
-        )
+    _require_empty(output)
     output = output.absolute()
     staging = output.with_name(f".{output.name}.partial")
     lock_path = output.with_name(f".{output.name}.lock")
     missing = [parent for parent in output.parents if not parent.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with lock_path.open("w") as lock:
-            lock_output(lock, output, "output folder")
+        with locked(lock_path, output, "output folder"):
+            _require_empty(output)  # another process may have been here before the lock
             shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
             try:
                 staging.mkdir()
                 yield staging
-                os.rename(staging, output)
+                if output.exists():  # and is empty; not all systems rename onto it
+                    output.rmdir()
+                staging.rename(output)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-                lock_path.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -56,3 +53,10 @@ def staged_folder(output: Path) -> Iterator[Path]:
             for parent in missing:
                 with suppress(OSError):
                     parent.rmdir()
+
+
+def _require_empty(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(
+            f"{output}: exists and is not empty; give another output folder or remove this one"
+        )

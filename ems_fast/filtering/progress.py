@@ -21,7 +21,7 @@ from ems_fast.corpus.readers import RawPair
 from ems_fast.encoding.partial_array import read_json, write_json
 from ems_fast.errors import InputError
 from ems_fast.files.atomic import replacing
-from ems_fast.files.locks import lock_output
+from ems_fast.files.locks import OPEN_FILES_STAY, lock_output
 from ems_fast.files.streams import read_lines
 from ems_fast.filtering.judging import Verdict
 from ems_fast.filtering.report import Tally
@@ -69,7 +69,7 @@ class Progress:
         except OSError as error:
             raise InputError(f"{self._output}: cannot be written ({error.strerror})") from error
         try:
-            lock_output(self._lock, self._output)
+            lock_output(self._lock, self._folder / "lock", self._output)
         except InputError:
             self._lock.close()
             raise
@@ -130,6 +130,8 @@ class Progress:
 
     def remove(self) -> None:
         """Remove the folder, when the output and its report are there."""
+        if OPEN_FILES_STAY:
+            self._lock.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _lines(self) -> Iterator[str]:

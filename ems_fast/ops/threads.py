@@ -17,7 +17,14 @@ def num_threads() -> int:
     if torch is not None and hasattr(torch, "get_num_threads"):  # it may be half imported
         return int(torch.get_num_threads())
     wanted = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
-    return max(1, int(wanted[1])) if wanted else len(os.sched_getaffinity(0))
+    return max(1, int(wanted[1])) if wanted else usable_processors()
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on; where the system does not say, all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_num_threads(threads: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing, temporary_files, write_text
+from ems_fast.files.atomic import replacing, temporary_files, write_errors, write_text
+from ems_fast.files.locks import locked
 from ems_fast.files.tensors import MappedTensors
 from ems_fast.model.config import ModelConfig
 from ems_fast.text.tokenizer import Tokenizer
@@ -48,6 +51,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoints" / "last.pt"
         self.teacher = self.path / "teacher.npy"
         self.bad_batches = self.path / "bad_batches"
+        self.lock = self.path / ".lock"  # of the process that trains it
 
     def require_new(self, *, keep_corpus: bool, interrupted: bool = False) -> None:
         """Raise `InputError` if something is here already.
@@ -65,7 +69,7 @@ class RunFolder:
             raise InputError(f"output_dir: {self.path} is a file; choose a folder")
         found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         # What an interrupted preparation left is removed by the next one.
-        found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock"}
+        found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock", self.lock.name}
         if interrupted:
             found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
             found.discard(self.teacher.name)
@@ -89,6 +93,21 @@ class RunFolder:
             raise InputError(
                 f"output_dir: {self.path} cannot be made ({error.strerror})"
             ) from error
+
+    @contextmanager
+    def training(self, *, begun: bool) -> Iterator[None]:
+        """Keep other processes from training this run.
+
+        Args:
+            begun: the run is there, to be resumed.
+
+        Raises:
+            InputError: another process trains it, or began it after this one had looked for it.
+        """
+        with locked(self.lock, self.path, "output_dir"):
+            if self.config.exists() and not begun:
+                raise InputError(f"output_dir: {self.path} was just begun by another process")
+            yield
 
     def write_config(self, sections: dict[str, dict[str, Any]]) -> None:
         """Write ``config.toml``; None values are left out, as TOML has none."""
@@ -198,7 +217,11 @@ class RunFolder:
         import torch
 
         with replacing(self.checkpoint) as path:
-            torch.save(state, path)
+            try:
+                torch.save(state, path)
+            except RuntimeError as error:  # torch's word for a write that failed, without a reason
+                reason = str(error).partition("\n")[0]
+                raise OSError(errno.EIO, reason, str(path)) from error
 
     def is_unbegun(self) -> bool:
         """True for a run that was killed before its first checkpoint, with nothing to lose."""
@@ -223,7 +246,7 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append a line to ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with write_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -146,7 +147,9 @@ def train(
                 corpora, folder, model, start, teacher, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
-        return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
+        sets = _eval_sets(eval_sets, plan.corpus.languages)
+        with _alone(folder, ranks, begun=plan.resumed):
+            return _run(plan, folder, ranks, sets, progress)
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,6 @@ def _run(
         ems.encoder.phrases.copy_(plan.phrases)
     parts = None if plan.start is None else plan.start.copy_into(ems)
     ems.to(ranks.device)
-    folder.create()
     console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
     trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher)
@@ -332,6 +334,15 @@ def _run(
         "accuracy": trainer.scores.averages,
     }
     return TrainResult(folder.path, metrics, corpus, trainer.interrupted)
+
+
+@contextmanager
+def _alone(folder: RunFolder, ranks: Ranks, *, begun: bool) -> Iterator[None]:
+    """The run's folder, made and kept from other processes; those of one run share it."""
+    folder.create()
+    with folder.training(begun=begun) if ranks.main else nullcontext():
+        ranks.barrier()  # no rank looks or writes before
+        yield
 
 
 def _goes_on(resume: bool | Literal["auto"], folder: RunFolder, ranks: Ranks) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.errors import InputError
-from ems_fast.files.atomic import replacing, write_text
+from ems_fast.files.atomic import replacing, write_errors, write_text
 from ems_fast.model.packing import Packed, offsets_of
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.training.batches.batch import Batch
@@ -39,13 +39,11 @@ def save_batch(path: Path, batch: Batch, corpus: BinaryCorpus, note: str) -> Non
         tensors["target_rows"] = batch.target_rows
     if batch.teacher is not None:
         tensors["teacher"] = batch.teacher
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    content = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            temporary,
-            metadata={"note": note},
-        )
+        temporary.write_bytes(save(content, metadata={"note": note}))
     lines = [note, *("\t".join(cells) for cells in _decoded(batch, corpus))]
     write_text(path.with_suffix(".txt"), "\n".join(lines) + "\n")
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ems_fast.files.atomic import write_errors
+
 if TYPE_CHECKING:
     from ems_fast.training.trainer import Progress
     from ems_fast.training.validation import Scores
@@ -23,8 +25,9 @@ class Console:
         self._bar: tqdm[Any] | None = None
         self._metrics = ""
         self._writer: Any = None
+        self._events = events
         if events is not None:
-            with suppress(ImportError):  # an extra
+            with suppress(ImportError), write_errors(events):  # an extra
                 from torch.utils.tensorboard import SummaryWriter
 
                 self._writer = SummaryWriter(str(events))
@@ -70,7 +73,8 @@ class Console:
         self._plot("evaluation", scores.averages, progress.step)
 
     def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
-        if self._writer is not None:
-            for name in values.keys() - {"step"}:
-                self._writer.add_scalar(f"{group}/{name}", values[name], step)
-            self._writer.flush()
+        if self._writer is not None and self._events is not None:
+            with write_errors(self._events):
+                for name in values.keys() - {"step"}:
+                    self._writer.add_scalar(f"{group}/{name}", values[name], step)
+                self._writer.flush()

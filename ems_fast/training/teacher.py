@@ -90,28 +90,22 @@ def teach(teacher: Encodes, corpus: BinaryCorpus, path: Path) -> None:
     tokenizer's normalisation left of it: lower-case.
     """
     known = getattr(teacher, "languages", None)
-    vectors: TeacherArray | None = None
-    row = 0
-    with replacing(path) as temporary:
+    begun = False
+    # Written, not mapped: in mapped memory a full disk would be a signal.
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for shard in corpus.shards:
             side = _side(shard, known)
             for first in range(0, shard.num_pairs, _BLOCK):
                 pairs = range(first, min(first + _BLOCK, shard.num_pairs))
                 texts = [corpus.tokenizer.decode(shard.pair(i)[side].tolist()) for i in pairs]
                 found = np.asarray(encode_sentences(teacher, "teacher", texts))
-                if vectors is None:
+                if not begun:
                     shape = (corpus.num_pairs, found.shape[1])
-                    with temporary.open("wb") as file:
-                        np.lib.format.write_array_header_1_0(
-                            file, {"descr": "<f2", "fortran_order": False, "shape": shape}
-                        )
-                        start = file.tell()
-                        file.truncate(start + 2 * shape[0] * shape[1])
-                    vectors = np.memmap(temporary, "<f2", "r+", start, shape)
-                vectors[row : row + len(found)] = found
-                row += len(found)
-        if isinstance(vectors, np.memmap):
-            vectors.flush()
+                    np.lib.format.write_array_header_1_0(
+                        file, {"descr": "<f2", "fortran_order": False, "shape": shape}
+                    )
+                    begun = True
+                file.write(np.ascontiguousarray(found, "<f2").data)
 
 
 def _side(shard: Shard, known: Collection[str] | None) -> int:

@@ -46,6 +46,7 @@ class Progress:
         evaluations: evaluations done.
         best: held-out accuracy of the saved model, None before the first evaluation.
         since_best: evaluations since the last that was better than all before.
+        scored: the step of the last evaluation; a run that is resumed at its end is scored again.
         sampler: the sampler's state, None at the start.
         skipped: steps whose loss or gradient was not finite.
     """
@@ -56,6 +57,7 @@ class Progress:
     evaluations: int = 0
     best: float | None = None
     since_best: int = 0
+    scored: int | None = None
     sampler: dict[str, Any] | None = None
     skipped: Skipped = field(default_factory=Skipped)
 
@@ -320,7 +322,9 @@ class Trainer:
             self.model.train()
             best = self.progress.best
             risen = best is None or scores.criterion > best
-            self.progress.since_best = 0 if risen else self.progress.since_best + 1
+            if self.progress.scored != self.progress.step:
+                self.progress.since_best = 0 if risen else self.progress.since_best + 1
+                self.progress.scored = self.progress.step
             if best is None or scores.criterion >= best:
                 self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())
