@@ -15,6 +15,7 @@ class PairReader:
                 npt.NDArray[np.int64],
             ]
         ],
+        vocab_size: int,
     ) -> None: ...
     def lengths(
         self,

@@ -92,12 +92,35 @@ class Shard:
 
     def pair(self, index: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """The tokens of pair `index`, source and target, as views of the map."""
-        begin, middle, end = self.offsets[2 * index : 2 * index + 3]
-        return self.tokens[begin:middle], self.tokens[middle:end]
+        tokens, lengths, _ = self.block(index, index + 1)
+        return tokens[: lengths[0]], tokens[lengths[0] :]
+
+    def block(
+        self, first: int, last: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Tokens [N] as a view of the map, lengths [2n] and hashes [2n] of n pairs from `first`.
+
+        Raises:
+            InputError: the offsets are damaged.
+        """
+        offsets = self.offsets[2 * first : 2 * last + 1]
+        lengths = np.diff(offsets)
+        if offsets[0] < 0 or offsets[-1] > len(self.tokens) or (lengths < 0).any():
+            raise InputError(
+                f"{self.path / 'offsets.bin'}: does not ascend within the tokens; the file is "
+                "damaged, prepare the corpus again"
+            )
+        hashes = np.asarray(self.hashes[2 * first : 2 * last])
+        return self.tokens[offsets[0] : offsets[-1]], lengths, hashes
 
     def valid_pairs(self) -> list[tuple[str, str]]:
         """The text of the held-out pairs, (source, target) each."""
-        lines = (self.path / "valid.tsv").read_text(encoding="utf-8").split("\n")
+        try:
+            lines = (self.path / "valid.tsv").read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{self.path / 'valid.tsv'}: cannot be read ({error}); prepare the corpus again"
+            ) from error
         pairs = [
             (source, target) for source, _, target in (ln.partition("\t") for ln in lines[:-1])
         ]
@@ -173,7 +196,7 @@ class BinaryCorpus:
                 f"{path}: is not a prepared corpus ({MANIFEST}: {error.strerror}); "
                 f"make one with `ems-fast prepare`"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{manifest}: is damaged ({error}); prepare it again") from error
         version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:
@@ -200,7 +223,8 @@ class BinaryCorpus:
                 max_tokens=data["max_tokens"],
                 report=CorpusReport.from_json(data),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            corpus._check_types()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{manifest}: is damaged ({error!r}); prepare it again") from error
         for shard in corpus.shards:
             shard.check()
@@ -211,6 +235,20 @@ class BinaryCorpus:
                 f"{corpus.tokenizer_sha256[:12]}…); restore it or prepare the corpus again"
             )
         return corpus
+
+    def _check_types(self) -> None:
+        """Raise ValueError unless everything is what it is documented to be."""
+        names = [name for shard in self.shards for name in (shard.source, shard.target)]
+        texts = (*self.languages, *names, self.tokenizer_sha256)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.languages, list):
+            raise ValueError("languages")
+        if not set(names) <= set(self.languages) or any("/" in name for name in names):
+            raise ValueError("shards of languages that it has not")
+        numbers = [n for s in self.shards for n in (s.num_pairs, s.num_tokens, s.num_valid)]
+        if not all(type(n) is int and 0 <= n < 2**60 for n in numbers):
+            raise ValueError("numbers of pairs")
+        if not all(type(n) is int and 1 <= n < 2**31 for n in (self.vocab_size, self.max_tokens)):
+            raise ValueError("vocab_size, max_tokens")
 
     def to_json(self) -> dict[str, Any]:
         """The content of corpus.json."""

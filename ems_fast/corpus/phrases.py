@@ -46,6 +46,5 @@ def _sample(corpus: BinaryCorpus) -> Iterator[_Sentences]:
     for shard in corpus.shards:
         for first in range(0, shard.num_pairs, stride * _BLOCK):
             last = min(first + _BLOCK, shard.num_pairs)
-            offsets = shard.offsets[2 * first : 2 * last + 1]
-            tokens = np.asarray(shard.tokens[offsets[0] : offsets[-1]])
-            yield tokens, np.diff(offsets), np.asarray(shard.hashes[2 * first : 2 * last])
+            tokens, lengths, hashes = shard.block(first, last)
+            yield np.asarray(tokens), lengths, hashes

@@ -205,8 +205,9 @@ def _source_identity(source: Path, path: Path) -> dict[str, Any]:
             digest.update(block)
     found = {"source_bytes": source.stat().st_size, "source_sha256": digest.hexdigest()}
     progress = read_json(progress_path(path))
-    if all(progress.get(key) == value for key, value in found.items()):
-        return {**found, "rows": progress["rows"]}
+    known = progress.get("rows")
+    if type(known) is int and all(progress.get(key) == value for key, value in found.items()):
+        return {**found, "rows": known}
     rows = sum(1 for _ in read_lines(source))
     if rows == 0:
         raise nothing

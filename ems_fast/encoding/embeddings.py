@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.errors import InputError
+from ems_fast.files.arrays import map_array
 
 FORMAT = 1
 
@@ -138,12 +139,8 @@ def open_embeddings(path: str | Path) -> npt.NDArray[Any] | Embeddings:
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path}: cannot be read as a .npy array ({reason})") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2:
+    array = map_array(path)
+    if array.ndim != 2:
         raise InputError(f"{path}: holds no array [n, D]; give a file that `encode` wrote")
     if not holds_vectors(array.dtype):
         raise InputError(
@@ -162,7 +159,7 @@ def _open_shards(path: Path) -> Embeddings:
         shards = [(path.parent / shard["file"], int(shard["rows"])) for shard in manifest["shards"]]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: is no manifest of embeddings ({error!r})") from error
     if found != FORMAT:
         raise InputError(f"{path}: has format {found!r}, this version reads {FORMAT}")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.errors import InputError
+from ems_fast.files.arrays import map_array
 from ems_fast.files.atomic import write_text
 from ems_fast.files.locks import OPEN_FILES_STAY, lock_output
 
@@ -37,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one if there is no such file, or it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -82,10 +83,25 @@ class PartialArray:
         self._identity = identity
         progress = read_json(progress_path(path))
         same = bool(progress) and all(progress.get(key) == identity[key] for key in identity)
+        same = same and self._is_record(progress)
         self.restarted = bool(progress) and not same
         self.done: int = progress["rows_done"] if same else 0
         self.counts = Counter[str](progress["counts"] if same else {})
         self._recorded = time.monotonic()
+
+    def _is_record(self, progress: dict[str, Any]) -> bool:
+        """Whether it tells of rows of this array, which are there as far as can be seen."""
+        done, counts = progress.get("rows_done"), progress.get("counts")
+        if not (type(done) is int and 0 <= done <= self.shape[0] and isinstance(counts, dict)):
+            return False
+        if not self._partial.exists():
+            return all(type(number) is int for number in counts.values())
+        try:
+            there = map_array(self._partial)
+        except InputError:
+            return done == 0
+        same = there.shape == self.shape and there.dtype == self.dtype
+        return same and all(type(number) is int for number in counts.values())
 
     @property
     def complete(self) -> bool:

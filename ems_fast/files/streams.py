@@ -6,29 +6,49 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, Protocol, cast
 
 from ems_fast.errors import InputError
 from ems_fast.files.locations import Location, Url
-
-if TYPE_CHECKING:
-    import zstandard
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 # Longer lines are not text: without a limit, a file without line ends would fill the memory.
 MAX_LINE_BYTES = 1 << 24
 _CHUNK = 1 << 18
+# Of a compressed file, decompressed at a time: zeros pack to a 32,000th.
+_PACKED = 1 << 11
+# What a .xz may ask for; xz -9 takes 65 MiB.
+_XZ_BYTES = 1 << 28
 
 
-class _ZstdReader(io.RawIOBase):
-    """The decompressed bytes of a .zst file; unlike zstandard's own, it notices a cut-off file."""
+class _Decompressor(Protocol):
+    """Of one frame."""
 
-    def __init__(self, file: IO[bytes]):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _Frames(io.RawIOBase):
+    """The decompressed bytes of a .zst or .xz file, which has one frame or more.
+
+    Unlike the libraries' own readers, it notices a cut-off file, and bounds what a file can make
+    it hold.
+    """
+
+    def __init__(self, file: IO[bytes], new: Callable[[], _Decompressor], padding: bytes = b""):
         self._file = file
-        self._frame: zstandard.ZstdDecompressionObj | None = None  # None between two frames
+        self._new = new
+        self._padding = padding  # what may stand between two frames
+        self._frame: _Decompressor | None = None  # None between two frames
+        self._packed = b""
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -37,30 +57,56 @@ class _ZstdReader(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self._ready:
-            data = self._file.read(_CHUNK)
-            if not data:
-                if self._frame:
-                    raise EOFError("the compressed data ends too early")
-                return 0
-            self._ready = memoryview(self._decompress(data))
+            if not self._packed:
+                self._packed = self._file.read(_PACKED)
+                if not self._packed:
+                    if self._frame:
+                        raise EOFError("the compressed data ends too early")
+                    return 0
+            if self._frame is None:
+                self._packed = self._packed.lstrip(self._padding)
+            self._ready = memoryview(self._decompress())
         n = min(len(target), len(self._ready))
         target[:n] = self._ready[:n]
         self._ready = self._ready[n:]
         return n
 
-    def _decompress(self, data: bytes) -> bytes:
+    def _decompress(self) -> bytes:
+        if not self._packed:
+            return b""
+        frame = self._frame or self._new()
+        found = frame.decompress(self._packed)
+        self._frame = None if frame.eof else frame
+        self._packed = frame.unused_data if frame.eof else b""
+        return found
+
+
+class _Zstd:
+    """A `_Decompressor`, whose errors are those of the standard library."""
+
+    def __init__(self) -> None:
         import zstandard  # plain text is read without it
 
-        parts = []
-        while data:
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            try:
-                parts.append(frame.decompress(data))
-            except zstandard.ZstdError as error:
-                raise EOFError(str(error)) from error
-            self._frame = None if frame.eof else frame
-            data = frame.unused_data if frame.eof else b""
-        return b"".join(parts)
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._error = zstandard.ZstdError
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data
+
+    def decompress(self, data: bytes, /) -> bytes:
+        try:
+            return self._frame.decompress(data)
+        except self._error as error:
+            raise EOFError(str(error)) from error
+
+
+def _xz() -> _Decompressor:
+    return lzma.LZMADecompressor(memlimit=_XZ_BYTES)
 
 
 def extension(path: Location) -> str:
@@ -98,10 +144,9 @@ def open_bytes(path: Location) -> Iterator[IO[bytes]]:
             if path.suffix == ".gz":
                 yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
             elif path.suffix == ".xz":
-                with lzma.LZMAFile(file) as stream:
-                    yield cast(IO[bytes], stream)
+                yield io.BufferedReader(_Frames(file, _xz, padding=b"\0"), _CHUNK)
             elif path.suffix == ".zst":
-                yield io.BufferedReader(_ZstdReader(file), _CHUNK)
+                yield io.BufferedReader(_Frames(file, _Zstd), _CHUNK)
             else:
                 yield file
     except (zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:

@@ -52,7 +52,9 @@ class MappedTensors:
             if not 8 < self._start <= len(self.content):
                 raise ValueError("its header is cut off")
             self._found: dict[str, Any] = json.loads(header)
-        except ValueError as error:
+            if not isinstance(self._found, dict):
+                raise ValueError("its header is no object")
+        except (ValueError, RecursionError) as error:
             raise self._damaged(error) from error
 
     def get(self, name: str) -> npt.NDArray[Any] | None:
@@ -69,6 +71,8 @@ class MappedTensors:
             first, stop = map(int, entry["data_offsets"])
             if dtype not in DTYPES:
                 raise ValueError(f"{name} is of dtype {dtype}")
+            if min(shape, default=0) < 0:
+                raise ValueError(f"{name} is of shape {shape}")
             count = math.prod(shape)
             size = count * DTYPES[dtype].itemsize
             if not 0 <= first <= stop <= len(self.content) - self._start or stop - first != size:
@@ -76,10 +80,10 @@ class MappedTensors:
             flat: npt.NDArray[Any] = np.frombuffer(
                 self.content, DTYPES[dtype], count, self._start + first
             )
-        except (ValueError, KeyError, TypeError) as error:
+            # A copy where the file has put it at no multiple of its size.
+            return np.require(flat, requirements="A").reshape(shape)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise self._damaged(error) from error
-        found: npt.NDArray[Any] = flat.reshape(shape)
-        return found
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(f"{self.path}: cannot be read ({error}); is the run finished?")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ems_fast.errors import InputError, check, check_one_of
 
@@ -54,9 +54,15 @@ class ModelConfig:
         for name in (
             "vocab_size", "width", "heads", "ffn_width", "language_width", "max_tokens",
         ):  # fmt: skip
-            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            _check_size(name, getattr(self, name), 1)
         for name in ("layers", "projection_width", "teacher_width", "phrases"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+            _check_size(name, getattr(self, name), 0)
+        for name in ("reconstruction", "tied"):
+            value = getattr(self, name)
+            check(isinstance(value, bool), name, value, "True or False")
+        fine = all(isinstance(language, str) for language in self.languages)
+        check(fine, "languages", self.languages, "codes of languages")
+        check(isinstance(self.dropout, (int, float)), "dropout", self.dropout, "a number")
         if self.layers and self.width % self.heads:
             raise InputError(
                 f"heads: {self.heads} does not divide width {self.width}; choose a divisor"
@@ -77,6 +83,12 @@ class ModelConfig:
     def head_width(self) -> int:
         """Width of the XTR head's output, which meets the output embedding."""
         return self.width if self.tied else self.width + self.language_width
+
+
+def _check_size(name: str, value: object, least: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    fits = whole and least <= cast(int, value) < 2**31
+    check(fits, name, value, f"a whole number of at least {least}, below 2³¹")
 
 
 PRESETS: dict[str, ModelConfig] = {

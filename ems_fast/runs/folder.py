@@ -132,12 +132,15 @@ class RunFolder:
                 f"{self.path}: holds no model (there is no {self.config.name}); give the folder "
                 "of a run"
             ) from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.config}: cannot be read ({error})") from error
         if document.get("format") != FORMAT:
             raise InputError(
                 f"{self.config}: has format {document.get('format')!r}, this version reads {FORMAT}"
             )
+        for name, section in document.items():
+            if name != "format" and not isinstance(section, dict):
+                raise InputError(f"{self.config}: {name} is {section!r}, expected a section")
         return document
 
     def read_model_config(self) -> ModelConfig:
@@ -147,8 +150,8 @@ class RunFolder:
     def model_config(self, document: dict[str, Any]) -> ModelConfig:
         """The model's sizes and languages, as ``config.toml`` tells them."""
         section = dict(document.get("model", {}))
-        section["languages"] = tuple(section.get("languages", ()))
         try:
+            section["languages"] = tuple(section.get("languages", ()))
             return ModelConfig(**section)
         except TypeError as error:
             raise InputError(f"{self.config}: [model] is not one of ours ({error})") from error
@@ -172,13 +175,13 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self.tokenizer}: cannot be read ({error.strerror})") from error
         weights = MappedTensors(self.weights)
-        recorded: dict[str, str] = document.get("files", {})
+        recorded: dict[str, Any] = document.get("files", {})
         if recorded:
             self._compare(self.tokenizer, tokenizer, recorded)
             self._compare(self.weights, weights.content, recorded)
         return Tokenizer(tokenizer, name=str(self.tokenizer)), weights
 
-    def _compare(self, path: Path, content: bytes | mmap, recorded: dict[str, str]) -> None:
+    def _compare(self, path: Path, content: bytes | mmap, recorded: dict[str, Any]) -> None:
         if recorded.get(path.name) != hashlib.sha256(content).hexdigest():
             raise InputError(
                 f"{path}: is damaged (its SHA-256 is not the one in {self.config.name}); export or "
@@ -207,7 +210,7 @@ class RunFolder:
 
         try:
             return dequantise(load_file(self.weights))
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(
                 f"{self.weights}: cannot be read ({error}); is the run finished?"
             ) from error
@@ -250,18 +253,24 @@ class RunFolder:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a line cut short by a crash is left out."""
+        """The lines of ``metrics.jsonl``; what a crash or a bad disk left is left out."""
         if not self.metrics.exists():
             return []
         lines = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, RecursionError):
+                found = json.loads(line)
+                if isinstance(found, dict) and isinstance(found.get("event"), str):
+                    lines.append(found)
         return lines
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of ``metrics.jsonl`` that a run resumed at `step` will write again."""
-        kept = [line for line in self.read_metrics() if line.get("step", 0) <= step]
+        kept = []
+        for line in self.read_metrics():
+            with suppress(TypeError):  # of no number
+                if line.get("step", 0) <= step:
+                    kept.append(line)
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ems_fast.corpus import BinaryCorpus, Shard
 from ems_fast.encoding.protocol import Encodes, encode_sentences
 from ems_fast.errors import InputError
+from ems_fast.files.arrays import map_array
 from ems_fast.files.atomic import replacing
 
 Teacher: TypeAlias = str | Path | Encodes
@@ -62,10 +63,7 @@ def open_teacher(path: str | Path, corpus: BinaryCorpus) -> TeacherArray:
     Raises:
         InputError: it is no array of floats with a finite row for every training pair.
     """
-    try:
-        vectors: TeacherArray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"teacher: {path} cannot be read as a .npy array ({error})") from error
+    vectors: TeacherArray = map_array(Path(path), f"teacher: {path}")
     n = corpus.num_pairs
     if vectors.ndim != 2 or len(vectors) != n or vectors.dtype.kind != "f":
         raise InputError(

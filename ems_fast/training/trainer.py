@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.distributed.ranks import Ranks
 from ems_fast.encoding.encoder import SentenceEncoder
+from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
 from ems_fast.runs.folder import RunFolder
@@ -63,8 +64,22 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Progress:
-        """What `asdict` made of one."""
-        return cls(**{**state, "skipped": Skipped(**state.get("skipped", {}))})
+        """What `asdict` made of one.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        found = cls(**{**state, "skipped": Skipped(**state.get("skipped", {}))})
+        numbers = (found.step, found.pairs, found.evaluations, found.since_best)
+        times = (found.seconds, 0.0 if found.best is None else found.best)
+        sampler = found.sampler or {"consumed": []}
+        consumed = [sampler.get("pool", 0), sampler.get("batch", 0), *sampler["consumed"]]
+        if not (
+            all(type(number) is int and 0 <= number < 2**62 for number in (*numbers, *consumed))
+            and all(isinstance(number, (int, float)) for number in times)
+        ):
+            raise ValueError(f"its progress is {state}")
+        return found
 
 
 @dataclass
@@ -138,9 +153,15 @@ class Trainer:
         """Go on from the last checkpoint, or from the start if the run was killed before one."""
         if not self.folder.is_unbegun():
             state = self.folder.read_checkpoint()
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress.from_state(state["progress"])
+            try:
+                self.model.load_state_dict(state["model"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.progress = Progress.from_state(state["progress"])
+            except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"{self.folder.checkpoint}: is not a checkpoint of this run "
+                    f"({' '.join(str(error).split())})"
+                ) from error
             self.guard.skipped = self.progress.skipped
         if self.ranks.main:
             self.folder.forget_after(self.progress.step)

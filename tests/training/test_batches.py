@@ -94,7 +94,7 @@ def test_language_pairs_are_drawn_by_the_power_of_their_size(exponent: float, sh
     shard = (np.zeros(2 * 900, dtype=np.uint16), offsets, np.zeros(2 * 900, dtype=np.int64))
     config = BatchConfig(batch_pairs=100, sampling_exponent=exponent)
     drawn = PairSampler(
-        PairReader([shard, shard]), [900, 100], [1800, 200], config.global_batch(1), config
+        PairReader([shard, shard], 1), [900, 100], [1800, 200], config.global_batch(1), config
     )
     rows = [rows for rows, _ in itertools.islice(drawn, 64)]
     assert np.mean([(r.shard == 0).mean() for r in rows]) == pytest.approx(share, abs=0.02)

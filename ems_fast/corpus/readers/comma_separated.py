@@ -43,10 +43,11 @@ class Csv(RecordReader):
         delimiter = ";" if first[1].count(";") > first[1].count(",") else ","
         # Rows are cut where text is quoted over several lines, so they need the line ends.
         texts = (f"{text}\n" for _, text in lines)
-        yield first[0], next(csv.reader([first[1]], delimiter=delimiter), [])
         rows = csv.reader(texts, delimiter=delimiter, strict=True)
-        start = 0
+        start = -1  # of the header line
         try:
+            yield first[0], next(csv.reader([first[1]], delimiter=delimiter), [])
+            start = 0
             for cells in rows:
                 if cells:
                     yield first[0] + start + 1, cells

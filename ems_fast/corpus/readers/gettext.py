@@ -16,9 +16,13 @@ from ems_fast.files.locations import Location
 from ems_fast.files.streams import decode, extension, open_bytes, read_lines
 from ems_fast.text.languages import check_pair, is_known, spell_code
 
-_KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?[ \t]*(".*")')
+_KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d{1,9})\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _HEADER_BYTES = 1 << 13
+# What a character set must leave as it is: a file of another kind has no lines or strings as ours.
+_ASCII = "\t\n" + "".join(map(chr, range(32, 92))) + "\\u0041" + "".join(map(chr, range(93, 126)))
+# A compiled catalogue is read whole, and the largest have a few megabytes.
+_MOST_BYTES = 1 << 26
 _LANGUAGE = re.compile(r"\s*language\s*:\s*(\S.*)", re.IGNORECASE)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 # A keyboard mark: "&File", "_File", and in scripts without Latin letters "ファイル(&F)". It stands
@@ -150,7 +154,7 @@ def _read_po(path: Location) -> Iterator[_Entry]:
     with open_bytes(path) as file:
         encoding = _charset(file.read(_HEADER_BYTES), path)
     entry = _Entry(line=1)
-    keyword, index, string = "", 0, ""  # of what is being read
+    keyword, index, parts = "", 0, [""]  # of what is being read
     fuzzy = False
     number = 0
     for number, text in read_lines(path, encoding):
@@ -164,12 +168,12 @@ def _read_po(path: Location) -> Iterator[_Entry]:
         if line.startswith('"'):
             if not keyword or not line.endswith('"') or len(line) < 2:
                 raise InputError(f"{path}, line {number}: a string without its keyword or end")
-            string += _unescape(line[1:-1])
-            entry.put(keyword, index, string)
+            parts.append(_unescape(line[1:-1]))
             continue
         match = _KEYWORD.fullmatch(line)
         if match is None:
             raise InputError(f"{path}, line {number}: is no line of a PO file: {line[:60]!r}")
+        entry.put(keyword, index, "".join(parts))
         before, keyword, index = keyword, match[1], int(match[2] or 0)
         if keyword == "msgctxt" or (keyword == "msgid" and before != "msgctxt"):
             if entry.strings:
@@ -178,8 +182,8 @@ def _read_po(path: Location) -> Iterator[_Entry]:
             fuzzy = False
         elif keyword == "msgid":
             entry.line = number
-        string = _unescape(match[3][1:-1])
-        entry.put(keyword, index, string)
+        parts = [_unescape(match[3][1:-1])]
+    entry.put(keyword, index, "".join(parts))
     if entry.strings:
         yield entry
     elif entry.id:
@@ -193,11 +197,12 @@ def _charset(header: bytes, path: Location) -> str:
         return "utf-8"
     name = match[1].decode()
     try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        raise InputError(
-            f"{path}: declares the unknown charset {name!r}; convert the file to UTF-8"
-        ) from error
+        found = codecs.lookup(name).name
+        if _ASCII.encode().decode(found) == _ASCII:
+            return found
+    except (LookupError, UnicodeError):  # unknown, of bytes to bytes, or of other lengths
+        pass
+    raise InputError(f"{path}: declares the unknown charset {name!r}; convert the file to UTF-8")
 
 
 def _unescape(text: str) -> str:
@@ -215,7 +220,9 @@ def _unescape(text: str) -> str:
 def _read_mo(path: Location) -> Iterator[_Entry]:
     """The entries of a compiled catalogue; it is read whole, being a program's messages only."""
     with open_bytes(path) as file:
-        data = file.read()
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"{path}: has more than {_MOST_BYTES:,} bytes, expected a program's texts")
     try:
         order = {0x950412DE: "<", 0xDE120495: ">"}[struct.unpack_from("<I", data)[0]]
         count, ids, strings = struct.unpack_from(order + "3I", data, 8)

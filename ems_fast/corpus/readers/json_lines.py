@@ -42,7 +42,8 @@ class JsonLines(RecordReader):
             try:
                 record = scan(line)
             except (ValueError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+                deep = isinstance(error, RecursionError)
+                reason = "nested too deep" if deep else getattr(error, "msg", error)
                 raise InputError(f"{self.path}, line {number}: is not JSON ({reason})") from error
             if not isinstance(record, dict):
                 raise InputError(

@@ -13,6 +13,8 @@ from ems_fast.text.languages import check_pair, is_known, pair_from_file_name, s
 
 # Names that a pair's fields have where they are not called by their languages.
 _USUAL = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("sentence1", "sentence2"))
+# Objects inside of objects that are looked into.
+_DEPTH = 16
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,14 @@ def _listed(fields: Sequence[str]) -> str:
     return ", ".join(map(repr, fields)) or "none"
 
 
-def text_fields(record: dict[str, object]) -> list[str]:
+def text_fields(record: dict[str, object], depth: int = _DEPTH) -> list[str]:
     """The fields of a record that are or may be text, those inside of objects too."""
     names: list[str] = []
     for key, value in record.items():
         if isinstance(value, str) or value is None:
             names.append(key)
-        elif isinstance(value, dict):
-            names += [f"{key}.{inner}" for inner in text_fields(value)]
+        elif isinstance(value, dict) and depth:
+            names += [f"{key}.{inner}" for inner in text_fields(value, depth - 1)]
     return names
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 from xml.parsers import expat
 
-from ems_fast.errors import InputError
+from ems_fast.errors import EmsError, InputError
 from ems_fast.files.locations import Location
-from ems_fast.files.streams import open_bytes
+from ems_fast.files.streams import MAX_LINE_BYTES, open_bytes
 
 _CHUNK = 1 << 16
 Unit = TypeVar("Unit")
@@ -52,17 +52,29 @@ class XmlHandler(Generic[Unit]):
     def units(self, place: Location) -> Iterator[Unit]:
         """The units of the file, as soon as each is complete."""
         with open_bytes(place) as file:
-            done = False
+            done, fed = False, 0
             while not done:
                 data = file.read(_CHUNK)
-                done = not data
+                done, fed = not data, fed + len(data)
                 try:
                     self.parser.Parse(data, done)
+                except EmsError:
+                    raise
                 except expat.ExpatError as error:
                     reason = expat.errors.messages.get(error.code, "unknown error")
                     raise InputError(
                         f"{self._name}, line {error.lineno}: is not well-formed XML ({reason})"
                     ) from error
+                except (LookupError, ValueError) as error:
+                    raise InputError(
+                        f"{self._name}: declares an encoding that cannot be read ({error}); "
+                        "convert the file to UTF-8"
+                    ) from error
+                # What the parser holds back until it has seen all of it.
+                if fed - max(self.parser.CurrentByteIndex, 0) > MAX_LINE_BYTES:
+                    raise InputError(
+                        f"{self.where}: a tag or comment has more than {MAX_LINE_BYTES:,} bytes"
+                    )
                 yield from self.finished
                 self.finished.clear()
 

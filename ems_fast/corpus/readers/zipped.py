@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import lzma
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +14,14 @@ from pathlib import PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from ems_fast.corpus.readers.base import FileReader, RawPair
-from ems_fast.errors import InputError
+from ems_fast.errors import EmsError, InputError
 from ems_fast.files.streams import open_raw, split_lines
 from ems_fast.text.languages import check_pair, is_known, spell_code
 
+# What the library raises where an archive is damaged, or packed as it cannot unpack.
+_DAMAGED = (
+    BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
+)  # fmt: skip
 # Text packs to a tenth, repetitive text to a fiftieth. What packs better by far is no text, and
 # is refused where it would be large.
 MAX_RATIO = 200
@@ -47,7 +53,9 @@ class ZippedMoses(FileReader):
         try:
             with open_raw(self.location, seekable=True) as raw, ZipFile(raw) as archive:
                 yield archive
-        except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except EmsError:
+            raise
+        except _DAMAGED as error:
             raise InputError(f"{self.path}: the archive is damaged or locked ({error})") from error
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from error

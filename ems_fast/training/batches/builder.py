@@ -31,7 +31,9 @@ class BatchBuilder:
         teacher: npt.NDArray[Any] | None = None,
     ):
         index = {language: i for i, language in enumerate(corpus.languages)}
-        self.reader = PairReader([(s.tokens, s.offsets, s.hashes) for s in corpus.shards])
+        self.reader = PairReader(
+            [(s.tokens, s.offsets, s.hashes) for s in corpus.shards], corpus.vocab_size
+        )
         self.sizes = [shard.num_pairs for shard in corpus.shards]
         self.tokens = [shard.num_tokens for shard in corpus.shards]
         # (shards, 2): the languages of the source and the target.
