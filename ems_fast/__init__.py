@@ -26,6 +26,7 @@ _PUBLIC = {
     "exporting": ("export", "push"),
     "filtering": ("FilterReport", "filter_pairs"),
     "mining": ("fit_threshold", "mine", "score_pairs"),
+    "mining.sentences": ("search",),
     "model.config": ("ModelConfig",),
     "ops.backends": ("Backend", "backends"),
     "ops.bag_of_words": ("BagOfWords",),

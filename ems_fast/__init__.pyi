@@ -33,6 +33,7 @@ from ems_fast.evaluation import (
 from ems_fast.exporting import export, push
 from ems_fast.filtering import FilterReport, filter_pairs
 from ems_fast.mining import fit_threshold, mine, score_pairs
+from ems_fast.mining.sentences import search
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops.backends import Backend, backends
 from ems_fast.ops.bag_of_words import BagOfWords
@@ -94,6 +95,7 @@ __all__ = [
     "push",
     "read_eval_sets",
     "score_pairs",
+    "search",
     "train",
     "xtr_loss",
 ]

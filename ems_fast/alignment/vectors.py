@@ -10,8 +10,7 @@ import numpy as np
 from ems_fast.alignment.path import FloatArray
 from ems_fast.encoding.encoder import EncodingWarning
 from ems_fast.encoding.protocol import Encodes, encode_sentences
-from ems_fast.errors import InputError
-from ems_fast.mining.exact import NORM_EPS
+from ems_fast.mining.exact import unit_rows
 
 
 def block_vectors(encoder: Encodes, name: str, lines: Sequence[str], most: int) -> FloatArray:
@@ -39,10 +38,5 @@ def block_vectors(encoder: Encodes, name: str, lines: Sequence[str], most: int) 
 
 
 def _encode(encoder: Encodes, name: str, lines: Sequence[str]) -> FloatArray:
-    vectors: FloatArray = encode_sentences(encoder, name, lines).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(norms).all():
-        bad = int((~np.isfinite(norms[:, 0])).argmax())
-        raise InputError(f"encoder: the vector of {name} item {bad} holds NaN or infinity")
-    vectors /= np.maximum(norms, NORM_EPS)
-    return vectors
+    vectors = encode_sentences(encoder, name, lines)
+    return unit_rows(f"encoder: the vectors of {name}", vectors, 0, len(vectors))

@@ -9,20 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import ems_fast
-from ems_fast.cli import doctor as diagnosis
-from ems_fast.demo import run as demo_run
-from ems_fast.distributed.ranks import launched_ranks
 from ems_fast.encoding.shipped import folder_of, shipped_models
 from ems_fast.errors import InputError, check
 from ems_fast.files.atomic import write_text
 from ems_fast.files.streams import read_lines
-from ems_fast.mining.exact import nearest
 from ems_fast.mining.search import write_pairs
 from ems_fast.runs.folder import RunFolder
-from ems_fast.training.report import write_report
+
+# Imported where they are used: what needs torch. A token table encodes, searches and mines without.
 
 
 def prepare(
@@ -105,9 +100,15 @@ def encode(
     """Embed a file of sentences, one a line; go on where an interrupted call stopped."""
     if output is None:
         raise InputError("output: is missing; give the .npy file to write")
-    ranks = launched_ranks()
-    if ranks is not None and device is None and torch.cuda.is_available():
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    ranks = None
+    if "RANK" in os.environ:  # started by torchrun
+        import torch
+
+        from ems_fast.distributed.ranks import launched_ranks
+
+        ranks = launched_ranks()
+        if device is None and torch.cuda.is_available():
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     encoder = ems_fast.load(model, device=device, dtype=dtype)
     with warnings.catch_warnings():  # counts are printed instead
         warnings.simplefilter("ignore", ems_fast.EncodingWarning)
@@ -189,7 +190,13 @@ def align(
 
 
 def search(
-    *, source: Path, queries: list[str], k: int, model: str | None, device: str | None
+    *,
+    source: Path,
+    queries: list[str],
+    k: int,
+    model: str | None,
+    device: str | None,
+    **options: Any,
 ) -> None:
     """Show the lines of a file that are nearest to sentences, with their cosines."""
     check(k >= 1, "k", k, "at least 1")
@@ -197,7 +204,7 @@ def search(
     if not sentences:
         raise InputError(f"{source}: is empty, expected a sentence a line")
     encoder = ems_fast.load(model, device=device)
-    found = nearest(encoder.encode(queries), encoder.encode(sentences), min(k, len(sentences)))
+    found = ems_fast.search(encoder, sentences, queries, k=min(k, len(sentences)), **options)
     for query, lines, cosines in zip(queries, found.indices, found.scores, strict=True):
         print(query)
         for line, cosine in zip(lines.tolist(), cosines.tolist(), strict=True):
@@ -252,6 +259,8 @@ def push(*, model: Path, repository: str, **options: Any) -> None:
 
 def report(*, run_folder: Path) -> None:
     """Write the report of a run, also of one that is still going on."""
+    from ems_fast.training.report import write_report
+
     folder = RunFolder(run_folder)
     write_report(folder)
     print(f"The report is {folder.report}.")
@@ -259,12 +268,16 @@ def report(*, run_folder: Path) -> None:
 
 def doctor() -> None:
     """Say what is compiled, what is active, and why something is not."""
-    print(diagnosis.report())
+    from ems_fast.cli.doctor import report
+
+    print(report())
 
 
 def demo(**options: Any) -> None:
     """Train a small model on real text and show what it has learnt."""
-    demo_run.run(**options)
+    from ems_fast.demo.run import run
+
+    run(**options)
 
 
 def _sentences(path: Path) -> list[str]:

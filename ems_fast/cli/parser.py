@@ -7,58 +7,61 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import torch
 
 import ems_fast
 from ems_fast.cli import commands
-from ems_fast.demo import run as demo_run
 from ems_fast.errors import EmsError
-from ems_fast.exporting import Target
 from ems_fast.model.config import DEFAULT_MODEL, PRESETS
-from ems_fast.training.options import described, option_fields
+from ems_fast.text.docstrings import described
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+# What a deployment may do without, docs/deploy.md.
+_DEPENDENCIES = ("torch", "tqdm", "zstandard", "tomli_w")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if all went well, 2 after one sentence of what did not."""
-    options = vars(build_parser().parse_args(arguments))
-    run: Callable[..., None] = options.pop("run")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        options = vars(build_parser(given[0] if given else "").parse_args(given))
+        run: Callable[..., None] = options.pop("run")
         run(**options)
     except EmsError as error:
         print(f"ems-fast: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        if error.name not in _DEPENDENCIES:
+            raise
+        package = error.name.replace("_", "-")
+        words = f"{given[0]} needs {package} here, which is not installed; pip install {package}"
+        print(f"ems-fast: {words}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; if one is named, only that one knows its options.
+
+    Options are made from the functions that they are of, and most of these need torch.
+    """
     parser = argparse.ArgumentParser(
         prog="ems-fast",
         description="Train multilingual sentence embeddings on your own parallel text.",
     )
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for add in (
-        _prepare, _train, _extend, _encode, _evaluate, _search, _mine, _score, _filter, _align,
-        _export, _push, _report, _doctor, _demo,
-    ):  # fmt: skip
-        add(subparsers)
-    return parser
-
-
-def _command(subparsers: Any, name: str, run: Callable[..., None]) -> argparse.ArgumentParser:
-    """A subcommand whose help is the first line of its function's docstring."""
-    summary = (run.__doc__ or "").splitlines()[0]
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(run=run)
+    for name, add in _COMMANDS.items():
+        run = getattr(commands, name)
+        summary = (run.__doc__ or "").splitlines()[0]
+        own = subparsers.add_parser(name, help=summary, description=summary)
+        own.set_defaults(run=run)
+        if command is None or command == name:
+            add(own)
     return parser
 
 
@@ -73,7 +76,7 @@ def _add_options(
     With `told_by`, the docstring of that function explains them.
     """
     # Modules that load without torch know its name only for type checkers.
-    hints = get_type_hints(function, localns={"torch": torch})
+    hints = get_type_hints(function, localns={"torch": SimpleNamespace(device=str)})
     parameters = inspect.signature(function).parameters
     meanings = described(told_by or function, "Args")
     for name in names:
@@ -130,8 +133,7 @@ def _add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def _prepare(subparsers: Any) -> None:
-    parser = _command(subparsers, "prepare", commands.prepare)
+def _prepare(parser: argparse.ArgumentParser) -> None:
     _add_corpora(parser, "+")
     _add_output(parser, "folder of the prepared corpus")
     names = ("vocab_size", "tokenizer_type", "tokenizer", "max_tokens")
@@ -139,8 +141,7 @@ def _prepare(subparsers: Any) -> None:
     _add_quiet(parser)
 
 
-def _train(subparsers: Any) -> None:
-    parser = _command(subparsers, "train", commands.train)
+def _train(parser: argparse.ArgumentParser) -> None:
     _add_corpora(parser, "*")
     parser.set_defaults(valid_pairs=None)  # a prepared corpus has held some out already
     _add_output(parser, "folder of the run")
@@ -161,6 +162,8 @@ def _train(subparsers: Any) -> None:
 
 def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
     """The options of training, those `without` left out."""
+    from ems_fast.training.options import option_fields
+
     group = parser.add_argument_group(
         "options of training",
         "A default is that of models with layers; token tables bring their own.",
@@ -173,8 +176,7 @@ def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()
         group.add_argument(_flag(name), help=_help(option.meaning, option.default), **settings)
 
 
-def _extend(subparsers: Any) -> None:
-    parser = _command(subparsers, "extend", commands.extend)
+def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="folder of a run, or the name of a shipped model")
     _add_corpora(parser, "+")
     parser.set_defaults(valid_pairs=None)
@@ -195,8 +197,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, ems_fast.load, "device")
 
 
-def _encode(subparsers: Any) -> None:
-    parser = _command(subparsers, "encode", commands.encode)
+def _encode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
     # SUPPRESS: the one that is not given must not overwrite the other.
     parser.add_argument("output", nargs="?", type=Path, default=argparse.SUPPRESS,
@@ -212,8 +213,7 @@ def _encode(subparsers: Any) -> None:
     _add_quiet(parser)
 
 
-def _evaluate(subparsers: Any) -> None:
-    parser = _command(subparsers, "evaluate", commands.evaluate)
+def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "eval_sets", type=Path, nargs="+", metavar="FOLDER",
         help="evaluation sets; their layouts are recognised: Tatoeba, FLORES, SIB-200, STS, ...",
@@ -239,20 +239,17 @@ def _add_two_files(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
 
 
-def _mine(subparsers: Any) -> None:
-    parser = _command(subparsers, "mine", commands.mine)
+def _mine(parser: argparse.ArgumentParser) -> None:
     _add_two_files(parser)
-    _add_options(parser, ems_fast.mine, "k", "margin", "threshold", "index")
+    _add_options(parser, ems_fast.mine, "k", "margin", "threshold", "index", "precision", "dim")
 
 
-def _score(subparsers: Any) -> None:
-    parser = _command(subparsers, "score", commands.score)
+def _score(parser: argparse.ArgumentParser) -> None:
     _add_two_files(parser)
     _add_options(parser, ems_fast.score_pairs, "k", "margin")
 
 
-def _filter(subparsers: Any) -> None:
-    parser = _command(subparsers, "filter", commands.filter)
+def _filter(parser: argparse.ArgumentParser) -> None:
     _add_files(parser, "+")
     _add_output(parser, "TSV file of the pairs that are kept, also .gz, .xz or .zst")
     _add_model(parser)
@@ -262,8 +259,7 @@ def _filter(subparsers: Any) -> None:
     _add_quiet(parser)
 
 
-def _align(subparsers: Any) -> None:
-    parser = _command(subparsers, "align", commands.align)
+def _align(parser: argparse.ArgumentParser) -> None:
     for side in ("source", "target"):
         parser.add_argument(side, type=Path, help="one sentence a line, or a folder of such files")
     parser.add_argument("output", type=Path, help="what to write: a file, or a folder of them")
@@ -271,38 +267,45 @@ def _align(subparsers: Any) -> None:
     _add_options(parser, ems_fast.align_files, "to", "languages", "min_score", "max_lines")
 
 
-def _search(subparsers: Any) -> None:
-    parser = _command(subparsers, "search", commands.search)
+def _search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="text file, one sentence a line; .gz, .xz, .zst")
     parser.add_argument("queries", nargs="+", metavar="QUERY", help="a sentence in any language")
-    parser.add_argument("--k", type=int, default=5, help="lines to show of each (default: 5)")
+    _add_options(parser, ems_fast.search, "k", "index", "precision", "dim")
     _add_model(parser)
 
 
-def _export(subparsers: Any) -> None:
-    parser = _command(subparsers, "export", commands.export)
+def _export(parser: argparse.ArgumentParser) -> None:
+    from ems_fast.exporting import Target
+
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
     _add_options(parser, ems_fast.export, "bits", "with_onnx", "licence")
 
 
-def _push(subparsers: Any) -> None:
-    parser = _command(subparsers, "push", commands.push)
+def _push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("repository", metavar="ORG/NAME", help="made if it is not there")
     _add_options(parser, ems_fast.push, "bits", "licence", "private", "endpoint")
 
 
-def _report(subparsers: Any) -> None:
-    parser = _command(subparsers, "report", commands.report)
+def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, help="folder of a run")
 
 
-def _doctor(subparsers: Any) -> None:
-    _command(subparsers, "doctor", commands.doctor)
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    """It has no options."""
 
 
-def _demo(subparsers: Any) -> None:
-    parser = _command(subparsers, "demo", commands.demo)
-    _add_options(parser, demo_run.run, "output", "packages", "minutes", "seed")
+def _demo(parser: argparse.ArgumentParser) -> None:
+    from ems_fast.demo.run import run
+
+    _add_options(parser, run, "output", "packages", "minutes", "seed")
+
+
+_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "prepare": _prepare, "train": _train, "extend": _extend, "encode": _encode,
+    "evaluate": _evaluate, "search": _search, "mine": _mine, "score": _score, "filter": _filter,
+    "align": _align, "export": _export, "push": _push, "report": _report, "doctor": _doctor,
+    "demo": _demo,
+}  # fmt: skip

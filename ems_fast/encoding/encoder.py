@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from ems_fast.encoding.precision import Precision, VectorForm
 from ems_fast.encoding.protocol import check_sentences
-from ems_fast.errors import InputError, check, check_one_of
+from ems_fast.errors import BackendError, InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.token_table import TokenTable
 from ems_fast.ops.threads import num_threads
@@ -169,7 +170,8 @@ class SentenceEncoder:
             on_overlong: of a sentence longer than the model reads, ``"truncate"`` takes the first
                 ``config.max_tokens`` tokens and counts it in an `EncodingWarning`; ``"error"``
                 raises.
-            progress: show a progress bar; None shows one from 10,000 sentences on.
+            progress: show a progress bar; None shows one from 10,000 sentences on, if the package
+                tqdm is there.
             language: of the sentences, as an ISO 639 code, for an encoder with preprocessing.
             precision: ``"int8"``: a byte a dimension, every vector scaled so that its largest entry
                 is ±127; ``"ubinary"``: a bit a dimension, eight in a byte. Cosines nearly stay,
@@ -198,7 +200,7 @@ class SentenceEncoder:
         form = VectorForm.of(dim, precision, self.dimension)
         vectors = np.empty((n, form.columns), form.dtype)
         empty = truncated = 0
-        show = n >= 10_000 if progress is None else progress
+        show = n >= 10_000 and find_spec("tqdm") is not None if progress is None else progress
         with progress_bar(n, show=show) as bar:
             chunks = self.encode_chunks(
                 ((i, sentences[i : i + CHUNK_SENTENCES]) for i in range(0, n, CHUNK_SENTENCES)),
@@ -415,8 +417,13 @@ def progress_bar(total: int, *, show: bool) -> AbstractContextManager[Any]:
     """A bar of sentences; one that is not shown counts nothing, and needs no package."""
     if not show:
         return nullcontext(_NoBar())
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise BackendError(
+            "progress: needs the package tqdm, which is not installed; pip install tqdm, or ask "
+            "for none with progress=False or --quiet"
+        ) from error
     bar: AbstractContextManager[Any] = tqdm(total=total, unit="sentence", unit_scale=True)
     return bar
 

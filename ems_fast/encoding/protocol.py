@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ems_fast.errors import InputError
+from ems_fast.encoding.precision import Precision, VectorForm
+from ems_fast.errors import InputError, check_one_of
+
+# Sentences whose float32 vectors are held before they become smaller.
+PIECE = 1 << 15
 
 
 class Encodes(Protocol):
@@ -54,18 +58,38 @@ def check_translations(
 
 
 def encode_sentences(
-    encoder: Encodes, name: str, sentences: Sequence[str]
-) -> npt.NDArray[np.float32]:
+    encoder: Encodes,
+    name: str,
+    sentences: Sequence[str],
+    *,
+    precision: Precision = "float32",
+    dim: int | None = None,
+) -> npt.NDArray[Any]:
     """Check `sentences`, encode them, and check that each got a vector.
 
+    Smaller vectors are made as the sentences are encoded, so that all of them in float32 are never
+    in memory.
+
     Returns:
-        float32 [n, D], not normalised.
+        float32 [n, D], not normalised; of another precision or `dim` what `VectorForm` makes of it.
 
     Raises:
-        InputError: `sentences` is not a sequence of strings or is empty, or the encoder returned
-            something else than one vector a sentence.
+        InputError: `sentences` is not a sequence of strings or is empty, the encoder returned
+            something else than one vector a sentence, or its vectors have no such form.
     """
     check_sentences(name, sentences)
+    check_one_of("precision", precision, get_args(Precision))
+    if precision == "float32" and dim is None:
+        return _encode(encoder, sentences)
+    kept = []
+    for start in range(0, len(sentences), PIECE):
+        vectors = _encode(encoder, sentences[start : start + PIECE])
+        form = VectorForm.of(dim, precision, vectors.shape[1])
+        kept.append(form.stored(np.ascontiguousarray(vectors[:, : form.dim])))
+    return np.concatenate(kept)
+
+
+def _encode(encoder: Encodes, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
     vectors = encoder.encode(sentences)
     if vectors.ndim != 2 or vectors.shape[0] != len(sentences):
         raise InputError(

@@ -159,9 +159,10 @@ def _hits(
     """
     n = len(queries)
     total = 0.0
-    everything = unit_rows("items", items, 0, n)
+    everything = torch.from_numpy(unit_rows("items", items, 0, n))
     for i, i_end in blocks(n, max(1, CELLS // n)):
-        cosine = unit_rows("queries", queries, i, i_end) @ everything.T  # (b, n)
+        block = torch.from_numpy(unit_rows("queries", queries, i, i_end))
+        cosine = block @ everything.T  # (b, n)
         scores = margin_scores(cosine, means[0][i:i_end, None], means[1][None, :], margin)
         scores = scores.masked_fill(cosine < floor[i:i_end] - TIE_TOLERANCE, -torch.inf)
         tied = scores >= scores.amax(dim=1, keepdim=True) - TIE_TOLERANCE

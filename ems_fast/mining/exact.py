@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ems_fast.encoding.embeddings import Embeddings, holds_vectors
 from ems_fast.errors import InputError, check, check_one_of
+from ems_fast.mining.arrays import Array, Arrays, arrays_on
+
+if TYPE_CHECKING:
+    import torch
 
 # float16, float32, float64 or int8 [n, D], or bits in uint8 [n, D / 8], which stand for ±1;
 # memory-mapped arrays and shards are read block by block.
@@ -23,8 +25,8 @@ INDEXES: tuple[str, ...] = get_args(Index)
 
 # Norms below this are raised to it, so that a zero vector has cosine 0 with everything.
 NORM_EPS = 1e-12
-# Scores are first reduced to the maximum of this many neighbouring cells, which is one vectorised
-# pass; only the k chunks with the largest maxima can hold one of the k largest scores.
+# Scores are first reduced to the maximum of this many cells, which is one vectorised pass; only the
+# k chunks with the largest maxima can hold one of the k largest scores.
 CHUNK = 16
 MEMORY_BYTES = 128 << 20
 # Larger blocks make the products no faster.
@@ -94,7 +96,7 @@ def nearest_both(
         target_vectors: [m, D].
         k: neighbours a vector, from 1 to min(n, m).
         memory_bytes: working memory; more than the default brings no speed.
-        device: where the products are computed.
+        device: where the products are computed; torch does so on any other than ``"cpu"``.
         index: ``"exact"`` compares all with all; ``"faiss"`` makes an approximate index of each
             side in turn, on the CPU, as `ems_fast.mining.faiss.nearest_faiss` describes;
             ``"binary"`` an index of one bit a dimension.
@@ -168,30 +170,57 @@ def check_pairs(name: str, vectors: Vectors, other_name: str, other: Vectors) ->
         )
 
 
-def unit_rows(
-    name: str, vectors: Vectors, start: int, stop: int, device: torch.device | str = "cpu"
-) -> Tensor:
+def unit_rows(name: str, vectors: Vectors, start: int, stop: int) -> npt.NDArray[np.float32]:
     """Copy rows start:stop of `vectors`, scaled to length 1: float32 [stop − start, D].
 
     Raises:
         InputError: one of the rows is not finite.
     """
+    rows: npt.NDArray[np.float32] = _unit_rows(Arrays(), name, vectors, start, stop)
+    return rows
+
+
+def _unit_rows(arrays: Arrays, name: str, vectors: Vectors, start: int, stop: int) -> Array:
+    """As `unit_rows`, where those arrays are."""
     with np.errstate(over="ignore"):  # what overflows is reported below
         # A copy: the caller's array may be read-only, and stays as it is.
         given = vectors[start:stop]
         if given.dtype == np.uint8:
             given = np.unpackbits(given, axis=1).astype(np.float32) * 2 - 1
-        copy = np.array(given, dtype=np.float32, order="C")
-    rows = torch.from_numpy(copy).to(device)
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (b, 1)
-    finite = torch.isfinite(norms).flatten()
-    if not bool(finite.all()):
-        bad = start + int((~finite).nonzero()[0, 0])
+        rows = arrays.of(np.array(given, dtype=np.float32, order="C"))
+        lengths = arrays.lengths(rows)  # (b, 1)
+    finite = np.isfinite(arrays.numpy(lengths)[:, 0])
+    if not finite.all():
         raise InputError(
-            f"{name}: row {bad} holds NaN, infinity or a value too large for float32; "
-            f"expected finite vectors"
+            f"{name}: row {start + int((~finite).argmax())} holds NaN, infinity or a value too "
+            f"large for float32; expected finite vectors"
         )
-    return rows.div_(norms.clamp_(min=NORM_EPS))
+    rows /= lengths.clip(min=NORM_EPS)
+    return rows
+
+
+def rank(
+    queries: npt.NDArray[np.float32],
+    items: Vectors,
+    candidates: npt.NDArray[np.int64],
+    k: int,
+    name: str,
+) -> Neighbors:
+    """The k best of each query's candidates [b, c], rows of `items`, by their exact cosine.
+
+    The queries [b, D] are of length 1, and messages call the items `name`.
+    """
+    distinct, place = np.unique(candidates, return_inverse=True)
+    vectors = unit_rows(name, items[distinct], 0, len(distinct))  # (u, D)
+    place = place.reshape(candidates.shape)
+    cosines = np.empty(candidates.shape, np.float32)
+    for start, stop in blocks(len(candidates), 256):
+        near = vectors[place[start:stop]]  # (b', c, D)
+        cosines[start:stop] = (near @ queries[start:stop, :, None])[:, :, 0]
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return Neighbors(
+        np.take_along_axis(candidates, best, axis=1), np.take_along_axis(cosines, best, axis=1)
+    )
 
 
 def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -204,9 +233,10 @@ def block_side(D: int, k: int, memory_bytes: int) -> int:
     """Rows and columns of a square block of scores that keeps the search within `memory_bytes`."""
     check(memory_bytes >= 1, "memory_bytes", memory_bytes, "a positive number of bytes")
     # A row (or column) costs its vector twice (as read, as float32 scaled) and its candidates:
-    # k chunks of scores and int64 indices. A cell costs its score, and 1/CHUNK of it both ways.
+    # k chunks of scores and int64 indices. A cell costs its score, and of a chunk's maximum that
+    # and an int64 index.
     each = 2 * (8 * D + 16 * k * CHUNK)
-    cell = 4 * (1 + 2 / CHUNK)
+    cell = 4 + 12 / CHUNK
     side = int((math.sqrt(each**2 + 4 * cell * memory_bytes) - each) / (2 * cell))
     return min(max(MIN_SIDE, side // CHUNK * CHUNK), MAX_SIDE)
 
@@ -230,60 +260,80 @@ def _search(
         return [nearest_faiss(a, b, k, names=called, index=index) for a, b, called in ways]
     n, m = len(source), len(target)
     side = block_side(width(source), k, memory_bytes)
-    best = [_Best(count, k, device) for count in ((n, m) if both else (n,))]
-    scores = torch.empty(min(side, n) * min(side, m), dtype=torch.float32, device=device)
+    arrays = arrays_on(device)
+    best = [_Best(arrays, count, k) for count in ((n, m) if both else (n,))]
+    scores = arrays.empty(min(side, n) * min(side, m))
     for i, i_end in blocks(n, side):
-        queries = unit_rows(names[0], source, i, i_end, device)  # (b, D)
+        queries = _unit_rows(arrays, names[0], source, i, i_end)  # (b, D)
         for j, j_end in blocks(m, side):
-            items = unit_rows(names[1], target, j, j_end, device)  # (c, D)
-            block = scores[: (i_end - i) * (j_end - j)].view(i_end - i, j_end - j)
-            torch.mm(queries, items.T, out=block)  # (b, c)
-            best[0].merge(i, j, *_top(block, k, dim=1))
+            items = _unit_rows(arrays, names[1], target, j, j_end)  # (c, D)
+            block = scores[: (i_end - i) * (j_end - j)].reshape(i_end - i, j_end - j)
+            arrays.products(queries, items, block)  # (b, c)
+            best[0].add(block, 1, i, j)
             if both:
-                best[1].merge(j, i, *_top(block, k, dim=0))
+                best[1].add(block, 0, j, i)
     return [side_best.result() for side_best in best]
 
 
 class _Best:
     """The k best so far of each of n queries."""
 
-    def __init__(self, n: int, k: int, device: torch.device | str):
-        self.k = k
-        self.scores = torch.full((n, k), -math.inf, dtype=torch.float32, device=device)
-        self.indices = torch.full((n, k), -1, dtype=torch.int64, device=device)
+    def __init__(self, arrays: Arrays, n: int, k: int):
+        self.k, self.arrays = k, arrays
+        self.scores = arrays.of(np.full((n, k), -np.inf, np.float32))
+        self.indices = arrays.of(np.full((n, k), -1, np.int64))
 
-    def merge(self, start: int, offset: int, scores: Tensor, indices: Tensor) -> None:
-        """Merge candidates of queries start…, whose `indices` count from item `offset`."""
-        rows = slice(start, start + len(scores))
-        scores = torch.cat([self.scores[rows], scores], dim=1)
-        indices = torch.cat([self.indices[rows], indices + offset], dim=1)
-        self.scores[rows], kept = scores.topk(self.k, dim=1)
-        self.indices[rows] = indices.gather(1, kept)
+    def add(self, block: Array, axis: int, start: int, offset: int) -> None:
+        """Compare a block of scores, whose lines along `axis` are of the queries `start` and after.
+
+        The places along a line are those of the items `offset` and after.
+        """
+
+        def add_lines(part: slice) -> None:
+            own = block[part] if axis == 1 else block[:, part]
+            scores, places = _top(self.arrays, own, self.k, axis)
+            rows = slice(start + part.start, start + part.stop)
+            scores = self.arrays.join([self.scores[rows], scores])
+            indices = self.arrays.join([self.indices[rows], places + offset])
+            kept = self.arrays.largest(scores, self.k)
+            self.scores[rows] = self.arrays.take(scores, kept)
+            self.indices[rows] = self.arrays.take(indices, kept)
+
+        self.arrays.each(block.shape[1 - axis], add_lines)
 
     def result(self) -> Neighbors:
-        return Neighbors(self.indices.cpu().numpy(), self.scores.cpu().numpy())
+        scores, indices = self.arrays.numpy(self.scores), self.arrays.numpy(self.indices)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return Neighbors(
+            np.take_along_axis(indices, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        )
 
 
-def _top(block: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
-    """The largest scores of each line of block [b, c] along `dim`, and their places in the line.
+def _top(arrays: Arrays, block: Array, k: int, axis: int) -> tuple[Array, Array]:
+    """The largest scores of each line of block [b, c] along `axis`, and their places in the line.
 
     Returns:
-        [b, min(k, c)] both for dim 1, [c, min(k, b)] for dim 0.
+        [b, min(k, c)] both for axis 1, [c, min(k, b)] for axis 0, in any order.
     """
-    lines = block if dim == 1 else block.T
-    length = block.shape[dim]
+    lines = block if axis == 1 else block.T
+    length = lines.shape[1]
     chunks = length // CHUNK
     if chunks <= 2 * k:
-        return lines.contiguous().topk(min(k, length), dim=1)
-    # Maxima are taken from the block as it lies: those of the transposed view take far longer.
-    whole = block.narrow(dim, 0, chunks * CHUNK)
-    maxima = torch.unflatten(whole, dim, (chunks, CHUNK)).amax(dim + 1)
-    maxima = maxima if dim == 1 else maxima.T.contiguous()  # (lines, chunks)
-    best = maxima.topk(k, dim=1, sorted=False).indices  # (lines, k)
+        places = arrays.largest(lines, min(k, length))
+        return arrays.take(lines, places), places
+    # Chunk c has the cells c, c + chunks, c + 2 · chunks and so on, and maxima are taken from the
+    # block as it lies: so they are maxima of whole rows, or of long parts of them.
+    if axis == 1:
+        whole = lines[:, : chunks * CHUNK].reshape(len(lines), CHUNK, chunks)
+        maxima = arrays.maxima(whole, 1)  # (lines, chunks)
+    else:
+        whole = block[: chunks * CHUNK].reshape(CHUNK, chunks, len(lines))
+        maxima = arrays.maxima(whole, 0).T
+    best = arrays.largest(maxima, k)  # (lines, k)
     # The cells of these chunks, and those after the last chunk.
-    inside = torch.arange(CHUNK, device=block.device)
-    cells = (best[:, :, None] * CHUNK + inside).flatten(1)
-    rest = torch.arange(chunks * CHUNK, length, device=block.device)
-    cells = torch.cat([cells, rest.expand(len(cells), -1)], dim=1)  # (lines, k·CHUNK + rest)
-    scores, kept = lines.gather(1, cells).topk(k, dim=1)
-    return scores, cells.gather(1, kept)
+    cells = (best[:, :, None] + chunks * arrays.arange(0, CHUNK)).reshape(len(best), -1)
+    rest = arrays.arange(chunks * CHUNK, length)
+    cells = arrays.join([cells, 0 * cells[:, :1] + rest])  # (lines, k·CHUNK + rest)
+    scores = arrays.take(lines, cells)
+    kept = arrays.largest(scores, k)
+    return arrays.take(scores, kept), arrays.take(cells, kept)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ems_fast.errors import BackendError, InputError
-from ems_fast.mining.exact import Neighbors, Vectors, blocks, unit_rows, width
+from ems_fast.mining.exact import Neighbors, Vectors, blocks, rank, unit_rows, width
+from ems_fast.ops.threads import num_threads
+
+Floats = npt.NDArray[np.float32]
 
 # Vectors that the clustering is trained on, per cluster: more does not make it better.
 SAMPLE_PER_CLUSTER = 64
@@ -59,7 +61,7 @@ def nearest_faiss(
     scores = np.empty((n, k), np.float32)
     for start, stop in blocks(n, max(1, BLOCK // max(1, wanted // 16))):
         block = unit_rows(names[0], queries, start, stop)  # (b, D)
-        asked = _bits(block) if binary else block.numpy()
+        asked = _bits(block) if binary else block
         _, found = built.search(asked, wanted)  # (b, wanted), −1 where there are too few
         if (found < 0).any():
             # Too few items in the clusters searched: look at all of them for these queries.
@@ -67,16 +69,14 @@ def nearest_faiss(
             probes, built.nprobe = built.nprobe, built.nlist
             _, found[short] = built.search(asked[short], wanted)
             built.nprobe = probes
-        cosine = _cosines(block, items, found, names[1])
-        best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-        indices[start:stop] = np.take_along_axis(found, best, axis=1)
-        scores[start:stop] = np.take_along_axis(cosine, best, axis=1)
+        best = rank(block, items, found, k, names[1])
+        indices[start:stop], scores[start:stop] = best.indices, best.scores
     return Neighbors(indices, scores)
 
 
-def _bits(rows: torch.Tensor) -> npt.NDArray[np.uint8]:
+def _bits(rows: Floats) -> npt.NDArray[np.uint8]:
     """The signs of rows [b, D] with D a multiple of 8 or filled up to one, eight in a byte."""
-    return np.packbits(rows.numpy() > 0, axis=1)
+    return np.packbits(rows > 0, axis=1)
 
 
 def _build_binary(faiss: ModuleType, items: Vectors, name: str) -> Any:
@@ -95,7 +95,7 @@ def _build_binary(faiss: ModuleType, items: Vectors, name: str) -> Any:
     return index
 
 
-def _sample(items: Vectors, size: int, name: str) -> torch.Tensor:
+def _sample(items: Vectors, size: int, name: str) -> Floats:
     """At most `size` of the items, evenly spaced: of the whole file, and the same every time."""
     sample = np.linspace(0, len(items) - 1, min(len(items), size), dtype=np.int64)
     try:
@@ -116,25 +116,11 @@ def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
     index.cp.max_points_per_centroid = SAMPLE_PER_CLUSTER
     index.cp.min_points_per_centroid = 1
     index.cp.spherical = True
-    index.train(_sample(items, SAMPLE_PER_CLUSTER * clusters, name).numpy())
+    index.train(_sample(items, SAMPLE_PER_CLUSTER * clusters, name))
     for start, stop in blocks(m, BLOCK):
-        index.add(unit_rows(name, items, start, stop).numpy())
+        index.add(unit_rows(name, items, start, stop))
     index.nprobe = min(clusters, max(MIN_PROBES, int(clusters * PROBE_SHARE)))
     return index
-
-
-def _cosines(
-    queries: torch.Tensor, items: Vectors, found: np.ndarray[Any, np.dtype[np.int64]], name: str
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """float32 [b, c]: cosines of unit queries [b, D] to the items `found` [b, c]."""
-    distinct, place = np.unique(found, return_inverse=True)
-    vectors = unit_rows(name, items[distinct], 0, len(distinct))  # (u, D)
-    cosines = np.empty(found.shape, np.float32)
-    place = torch.from_numpy(place.reshape(found.shape))
-    for start, stop in blocks(len(found), 256):
-        near = vectors[place[start:stop]]  # (b', c, D)
-        cosines[start:stop] = (near @ queries[start:stop, :, None])[:, :, 0].numpy()
-    return cosines
 
 
 def _faiss(index: str) -> ModuleType:
@@ -145,6 +131,6 @@ def _faiss(index: str) -> ModuleType:
             f"index={index!r} needs faiss, which cannot be imported ({error}); install it with "
             "`pip install 'ems-fast[faiss]'`, or use index='exact'"
         ) from error
-    faiss.omp_set_num_threads(torch.get_num_threads())
+    faiss.omp_set_num_threads(num_threads())
     module: ModuleType = faiss
     return module

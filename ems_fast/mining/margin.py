@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Margin = Literal["ratio", "distance", "absolute"]
 MARGINS: tuple[str, ...] = get_args(Margin)
@@ -14,7 +16,7 @@ MARGINS: tuple[str, ...] = get_args(Margin)
 # a zero vector, has a finite score.
 MIN_NEIGHBORHOOD = 1e-6
 
-Array = TypeVar("Array", npt.NDArray[np.float32], Tensor)
+Array = TypeVar("Array", npt.NDArray[np.float32], "Tensor")
 
 
 def margin_scores(cosine: Array, source_means: Array, target_means: Array, margin: Margin) -> Array:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ems_fast.encoding.protocol import (
     Encodes,
@@ -30,6 +29,9 @@ from ems_fast.mining.exact import (
     unit_rows,
 )
 from ems_fast.mining.margin import MARGINS, Margin, margin_scores
+
+if TYPE_CHECKING:
+    import torch
 
 # Rows whose cosines are computed at once, so that their scaled copies stay small.
 PAIR_BLOCK = 16384
@@ -173,7 +175,7 @@ def pair_cosines(source_vectors: Vectors, target_vectors: Vectors) -> npt.NDArra
     for i, end in blocks(len(source_vectors), PAIR_BLOCK):
         source = unit_rows("source_vectors", source_vectors, i, end)
         target = unit_rows("target_vectors", target_vectors, i, end)
-        cosine[i:end] = (source * target).sum(dim=1).numpy()
+        cosine[i:end] = np.einsum("nd,nd->n", source, target)
     return cosine
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -15,6 +13,7 @@ from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.model.config import ModelConfig
 from ems_fast.model.ems import EMSModel
 from ems_fast.ops.native import cuda_has_bfloat16, has_fast_bfloat16
+from ems_fast.text.docstrings import described
 from ems_fast.training.batches.config import SIZES, BatchConfig, gives_size
 from ems_fast.training.nonfinite import NonfiniteConfig
 from ems_fast.training.objective import ObjectiveConfig
@@ -193,13 +192,6 @@ def option_fields() -> dict[str, Option]:
             meaning = meanings.get(option.name, "")
             found[option.name] = Option(group, kind, option.default, meaning)
     return found
-
-
-def described(documented: object, heading: str) -> dict[str, str]:
-    """What a docstring says, under a heading such as ``Args``, of each name; without markup."""
-    section = (inspect.getdoc(documented) or "").partition(f"{heading}:\n")[2]
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(words.replace("`", "").split()) for name, words in entries}
 
 
 def split_options(options: Mapping[str, Any], base: TrainOptions | None = None) -> TrainOptions:

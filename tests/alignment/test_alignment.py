@@ -279,7 +279,7 @@ def test_bad_input(tmp_path: Path):
         (lambda: align(encoder, lines, [1]), "target_lines: item 0 is of type int"),
         (lambda: align(encoder, lines, lines, max_lines=0), "max_lines: got 0, expected 1 to 15"),
         (lambda: align(encoder, lines, lines, max_lines=16), "max_lines: got 16"),
-        (lambda: align(Broken(), lines, lines), "vector of source_lines item 0 holds NaN"),
+        (lambda: align(Broken(), lines, lines), "vectors of source_lines: row 0 holds NaN"),
         (lambda: align_files(encoder, "a", "b", "c", to="csv"), "to: got 'csv'"),
         (lambda: align_files(encoder, "a", "b", "c", to="tmx"), "languages: got None, but TMX"),
         (lambda: align_files(encoder, "a", "b", "c", languages="en-de"), "a TSV file names none"),

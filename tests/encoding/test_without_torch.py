@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.without_torch import python_without_torch
 
 import ems_fast
 from ems_fast import InputError, SentenceEncoder
 
 SENTENCES = ["Guten Morgen!", "", "good morning", "日本語の文", " ".join(["lang"] * 500)]
-# Everything that is not in the recipe of docs/deploy.md; None lets an import fail.
-BLOCKED = (
-    "torch", "tqdm", "zstandard", "tomli_w", "transformers", "sentence_transformers", "faiss",
-    "onnxruntime", "ems_fast._kernels", "ems_fast._batching",
-)  # fmt: skip
 
 
 def in_torch(encoder: SentenceEncoder) -> SentenceEncoder:
     """The same model where the kernel does not take it: as a module in float64."""
     return SentenceEncoder(
         encoder.module, encoder.tokenizer, encoder.config, "cpu", torch.float64
-    )  # fmt: skip
-
-
-def python_without_torch(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    block = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED}))\n"
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", block + code, *map(str, arguments)],
-        cwd=Path(__file__).parent, capture_output=True, text=True,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ems_fast.errors import InputError
+from ems_fast.mining import exact
+from ems_fast.mining.arrays import TorchArrays
 from ems_fast.mining.exact import block_side, nearest, nearest_both
 
 SHAPES = [  # n, m, D, k, memory_bytes: one block, many, edges that no chunk divides, k near m
@@ -51,6 +53,25 @@ def test_equals_brute_force(n, m, D, k, memory):
     check(forward, exact, k_both)
     check(backward, exact.T, k_both)
     check(nearest(x, y, k, memory_bytes=memory), exact, k)
+
+
+@pytest.mark.parametrize(("n", "m", "D", "k", "memory"), SHAPES)
+def test_torch_arrays_find_the_same(n, m, D, k, memory, monkeypatch):
+    monkeypatch.setattr(exact, "arrays_on", TorchArrays)
+    test_equals_brute_force(n, m, D, k, memory)
+
+
+def test_threads_find_the_same():
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((1500, 8)), rng.standard_normal((1300, 8))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        forward, backward = nearest_both(x, y, 4)
+    finally:
+        torch.set_num_threads(threads)
+    check(forward, cosines(x, y), 4)
+    check(backward, cosines(x, y).T, 4)
 
 
 @settings(max_examples=40, deadline=None)
