@@ -296,7 +296,8 @@ def _push(subparsers: Any) -> None:
 
 def _report(subparsers: Any) -> None:
     parser = _command(subparsers, "report", commands.report)
-    parser.add_argument("run_folder", type=Path, help="folder of a run")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    _add_options(parser, ems_fast.report, "output", "eval_sets", "device")
 
 
 def _doctor(subparsers: Any) -> None:
