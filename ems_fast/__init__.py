@@ -32,12 +32,14 @@ _PUBLIC = {
     "ops.bag_of_words": ("BagOfWords",),
     "ops.contrastive.loss": ("contrastive_loss",),
     "ops.xtr.loss": ("xtr_loss",),
+    "reporting": ("report",),
     "training": ("Certificate", "ExtendResult", "TrainResult", "extend", "train"),
 }  # fmt: skip
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (
     "alignment", "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation",
-    "exporting", "files", "filtering", "mining", "model", "ops", "runs", "text", "training",
+    "exporting", "files", "filtering", "mining", "model", "ops", "reporting", "runs", "text",
+    "training",
 )  # fmt: skip
 __all__ = sorted(_HOMES)
 

@@ -39,6 +39,7 @@ from ems_fast.ops.backends import Backend, backends
 from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.xtr.loss import xtr_loss
+from ems_fast.reporting import report
 from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
 
 __version__: str
@@ -94,6 +95,7 @@ __all__ = [
     "prepare",
     "push",
     "read_eval_sets",
+    "report",
     "score_pairs",
     "search",
     "train",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ems_fast import EncodingWarning, evaluate, evaluate_folders
 from ems_fast.corpus import BinaryCorpus
 from ems_fast.encoding.protocol import Encodes
-from ems_fast.training.validation import held_out_sets
+from ems_fast.evaluation.held_out import held_out_sets
 from study.config import Text
 
 HELD_OUT_PAIRS = 200

@@ -15,7 +15,6 @@ from ems_fast.errors import InputError, check
 from ems_fast.files.atomic import write_text
 from ems_fast.files.streams import read_lines
 from ems_fast.mining.search import write_pairs
-from ems_fast.runs.folder import RunFolder
 
 # Imported where they are used: what needs torch. A token table encodes, searches and mines without.
 
@@ -257,13 +256,9 @@ def push(*, model: Path, repository: str, **options: Any) -> None:
     print(f"The model is at {ems_fast.push(model, repository, **options)}.")
 
 
-def report(*, run_folder: Path) -> None:
-    """Write the report of a run, also of one that is still going on."""
-    from ems_fast.training.report import write_report
-
-    folder = RunFolder(run_folder)
-    write_report(folder)
-    print(f"The report is {folder.report}.")
+def report(*, runs: list[Path], **options: Any) -> None:
+    """Write a page on what a run has learnt, or one that compares several runs."""
+    print(f"The report is {ems_fast.report(*runs, **options)}.")
 
 
 def doctor() -> None:

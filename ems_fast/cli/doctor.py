@@ -11,6 +11,7 @@ import torch
 
 from ems_fast.ops import native
 from ems_fast.ops.backends import backends
+from ems_fast.runs.session import processor
 
 # The extras of users; the others are for those who work on ems-fast itself.
 EXTRAS = {
@@ -93,14 +94,3 @@ def _state(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return f"{package} missing"
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

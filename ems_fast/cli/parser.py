@@ -290,7 +290,8 @@ def _push(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, help="folder of a run")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    _add_options(parser, ems_fast.report, "output", "eval_sets", "device")
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:

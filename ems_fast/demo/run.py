@@ -13,11 +13,11 @@ from ems_fast.demo.first_look import first_look
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.shipped import DEFAULT, shipped_models
 from ems_fast.evaluation import EvalSet, Evaluation, evaluate, nearest_examples
+from ems_fast.evaluation.held_out import held_out_sets
 from ems_fast.evaluation.results import percent
 from ems_fast.model.encoder import Encoder
 from ems_fast.text.table import aligned
 from ems_fast.training import train
-from ems_fast.training.validation import held_out_sets
 
 HELD_OUT_PAIRS = 500
 QUERIES = 8

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ems_fast.files.atomic import write_text
 from ems_fast.model.config import ModelConfig
-from ems_fast.runs.folder import RunFolder
+from ems_fast.runs.folder import RunFolder, best_evaluation
 from ems_fast.text.markdown import plain_markdown
 
 CARD = "README.md"
@@ -129,11 +129,9 @@ def _data(run: RunFolder) -> list[str]:
 def _evaluation(run: RunFolder) -> list[str]:
     """The evaluation at which the saved weights were written: the best, the later of equals."""
     events = run.read_metrics()
-    scored = [line for line in events if line.get("event") == "evaluation" and line["accuracy"]]
-    if not scored:
+    best = best_evaluation(events)
+    if best is None:
         return ["Not evaluated."]
-    # The trainer's criterion: the first collection is that of the held-out pairs, if there are any.
-    best = max(reversed(scored), key=lambda line: next(iter(line["accuracy"].values())))
     averages = ((name, f"{100 * value:.1f}") for name, value in best["accuracy"].items())
     rows = ((row["set"], row["languages"], f"{100 * row['accuracy']:.1f}") for row in best["rows"])
     trained = [line for line in events if line.get("event") == "train"]

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from mmap import mmap
@@ -36,7 +36,8 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml``, ``tokenizer.model``, ``model.safetensors`` (the best so far),
-    ``metrics.jsonl``, ``report.html``, ``checkpoints/last.pt``, if the run prepared it,
+    ``metrics.jsonl``, ``report.html`` and the ``findings.json`` that it shows,
+    ``checkpoints/last.pt``, if the run prepared it,
     ``corpus/``, ``teacher.npy`` if it has a teacher and, if a step went wrong, ``bad_batches/``.
     """
 
@@ -47,6 +48,7 @@ class RunFolder:
         self.weights = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.jsonl"
         self.report = self.path / "report.html"
+        self.findings = self.path / "findings.json"
         self.corpus = self.path / "corpus"
         self.checkpoint = self.path / "checkpoints" / "last.pt"
         self.teacher = self.path / "teacher.npy"
@@ -272,6 +274,21 @@ class RunFolder:
                 if line.get("step", 0) <= step:
                     kept.append(line)
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def best_evaluation(lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of the lines of ``metrics.jsonl``, the evaluation whose weights were kept.
+
+    That is the best by the trainer's criterion, the first collection, which is that of the held-out
+    pairs if there are any; the later of equals. None if nothing was scored.
+    """
+    scored = [line for line in lines if line.get("event") == "evaluation" and line["accuracy"]]
+    if not scored:
+        return None
+    best: dict[str, Any] = max(
+        reversed(scored), key=lambda line: float(next(iter(line["accuracy"].values())))
+    )
+    return best
 
 
 def model_section(config: ModelConfig) -> dict[str, Any]:

@@ -18,10 +18,13 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.errors import InputError, check
 from ems_fast.evaluation import EvalSet, read_eval_sets
+from ems_fast.evaluation.held_out import held_out_sets
 from ems_fast.model.config import DEFAULT_MODEL, ModelConfig, preset, preset_name
 from ems_fast.model.ems import EMSModel
+from ems_fast.reporting import write_report
 from ems_fast.runs.card import write_model_card
 from ems_fast.runs.folder import RunFolder, model_section
+from ems_fast.runs.session import session
 from ems_fast.training.batches.config import gives_size
 from ems_fast.training.console import Console
 from ems_fast.training.options import TrainOptions, split_options
@@ -35,7 +38,6 @@ from ems_fast.training.teacher import (
     teach,
 )
 from ems_fast.training.trainer import Trainer
-from ems_fast.training.validation import held_out_sets
 
 
 @dataclass(frozen=True)
@@ -317,6 +319,8 @@ def _run(
                 },
             }
         )
+        here = session(ranks.device, torch.get_num_threads(), ranks.world)
+        folder.log("session", step=trainer.progress.step, **here)
         if plan.start is not None and parts is not None:
             folder.log("init", model=plan.init, taken=parts.taken, fresh=parts.fresh)
     console.say(_summary(trainer))
@@ -325,6 +329,7 @@ def _run(
     state = trainer.run()
     if ranks.main:
         write_model_card(folder)
+        write_report(folder, load(folder.path, device=ranks.device), corpus, sets)
     metrics = {
         "steps": state.step,
         "skipped": state.skipped.total,

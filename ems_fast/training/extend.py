@@ -19,7 +19,9 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load, module_of
 from ems_fast.errors import InputError, check
 from ems_fast.evaluation import EvalSet, read_eval_sets
+from ems_fast.evaluation.held_out import held_out_sets
 from ems_fast.model.phrases import with_phrases
+from ems_fast.reporting import write_report
 from ems_fast.runs.card import write_model_card
 from ems_fast.runs.folder import RunFolder
 from ems_fast.text.appending import append_pieces, pieces_for, spelling
@@ -28,7 +30,6 @@ from ems_fast.training.certificate import Certificate, certify
 from ems_fast.training.options import split_options
 from ems_fast.training.recommended import recommended_options
 from ems_fast.training.start import PHRASES, TOKENS, Init, Start
-from ems_fast.training.validation import held_out_sets
 
 # Sentences that new pieces are learnt from.
 _SAMPLE = 200_000
@@ -129,6 +130,7 @@ def extend(
     folder = RunFolder(output_dir)
     folder.log("certificate", **certificate.as_dict())
     write_model_card(folder)
+    write_report(folder)
     return ExtendResult(
         result.output_dir, result.metrics, result.corpus, result.interrupted, certificate
     )

@@ -21,6 +21,7 @@ from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.errors import InputError
 from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
+from ems_fast.reporting import write_report
 from ems_fast.runs.folder import RunFolder
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
@@ -30,7 +31,6 @@ from ems_fast.training.memory import memory_errors
 from ems_fast.training.nonfinite import NonfiniteGuard, Skipped, require_finite_weights
 from ems_fast.training.objective import Objective, learnt_temperature
 from ems_fast.training.options import TrainOptions
-from ems_fast.training.report import write_report
 from ems_fast.training.schedule import learning_rate_factor
 from ems_fast.training.teacher import TeacherArray
 from ems_fast.training.validation import Scores, score
@@ -349,7 +349,12 @@ class Trainer:
             if best is None or scores.criterion >= best:
                 self.progress.best = scores.criterion
                 self.folder.write_weights(self.model.state_dict())
-            values = {"step": self.progress.step, "done": round(min(done, 1.0), 4)}
+            values = {
+                "step": self.progress.step,
+                "pairs": self.progress.pairs,
+                "minutes": round(self.progress.seconds / 60, 3),
+                "done": round(min(done, 1.0), 4),
+            }
             self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
             write_report(self.folder)
             self.console.scores(self.progress, scores)

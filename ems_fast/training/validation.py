@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ems_fast.corpus import BinaryCorpus
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.evaluation import EvalSet, evaluate
-
-HELD_OUT = "held-out"
+from ems_fast.evaluation.held_out import HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,3 @@ def score(encoder: SentenceEncoder, sets: Sequence[EvalSet]) -> Scores:
         for row in found.rows
     )
     return Scores({row.name: row.mean for row in found.averages()}, tuple(rows))
-
-
-def held_out_sets(corpus: BinaryCorpus, most: int) -> list[EvalSet]:
-    """The first `most` held-out pairs of every language pair that has at least two."""
-    sets = []
-    for shard in corpus.shards:
-        pairs = shard.valid_pairs()[:most]
-        if len(pairs) >= 2:
-            source, target = zip(*pairs, strict=True)
-            sets.append(EvalSet(HELD_OUT, shard.source, shard.target, source, target))
-    return sets

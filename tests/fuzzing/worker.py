@@ -17,9 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fuzzing.target import Attempt, Target
-
 from ems_fast.encoding.encoder import EncodingWarning
+from fuzzing.target import Attempt, Target
 
 # What a case may take: seconds of the processor, and address space beyond what there was before.
 SECONDS = 10
