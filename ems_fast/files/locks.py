@@ -5,25 +5,36 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ems_fast.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    import msvcrt
-
-    fcntl = None  # type: ignore[assignment]
-
 # Windows neither renames nor removes a file that is open.
 OPEN_FILES_STAY = os.name == "nt"
-# Windows locks bytes, which nobody may then read: one beyond all content. 2³¹ is its limit.
-_LOCKED_BYTE = (1 << 31) - 2
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+try:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+except ImportError:
+    import msvcrt
+
+    # Bytes are locked there, which nobody may read then: one beyond all content, of at most 2³¹.
+    _BYTE = (1 << 31) - 2
+
+    def _lock(descriptor: int) -> None:
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)
 
 
 def try_lock(descriptor: int) -> bool:
@@ -33,21 +44,12 @@ def try_lock(descriptor: int) -> bool:
     keeps nobody out.
     """
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        place = os.lseek(descriptor, 0, os.SEEK_CUR)
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        finally:
-            os.lseek(descriptor, place, os.SEEK_SET)
+        _lock(descriptor)
     except OSError as error:
-        if error.errno in _WITHOUT_LOCKS:
-            return True
-        if error.errno not in _HELD:
+        if error.errno in _HELD:
+            return False
+        if error.errno not in _WITHOUT_LOCKS:
             raise
-        return False
     return True
 
 
@@ -78,20 +80,21 @@ def lock_output(file: IO[Any], path: Path, output: Path, other: str = "output") 
 def locked(path: Path, output: Path, other: str = "output") -> Iterator[None]:
     """Hold a lock file for the process that writes `output`; it is removed when the block ends.
 
-    One that a killed process left is taken over.
+    One that a killed process left is taken over, and one that cannot be removed stays.
 
     Raises:
-        InputError: another process holds it; see `lock_output`.
+        InputError: it cannot be made, or another process holds it; see `lock_output`.
     """
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from error
+    with file:
         lock_output(file, path, output, other)
         try:
             yield
         finally:
             if OPEN_FILES_STAY:
                 file.close()
-            try:
-                path.unlink(missing_ok=True)
-            except PermissionError:
-                if not OPEN_FILES_STAY:  # there, the next one opened it already
-                    raise
+            with suppress(OSError):
+                path.unlink()

@@ -23,7 +23,6 @@ def staged_folder(output: Path) -> Iterator[Path]:
         InputError: `output` is a file or a folder with something in it, cannot be created, is
             being written by another process, or the disk is full.
     """
-    _require_empty(output)
     output = output.absolute()
     staging = output.with_name(f".{output.name}.partial")
     lock_path = output.with_name(f".{output.name}.lock")
@@ -31,7 +30,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock_path, output, "output folder"):
-            _require_empty(output)  # another process may have been here before the lock
+            _require_empty(output)
             shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
             try:
                 staging.mkdir()

@@ -12,7 +12,10 @@ import numpy.typing as npt
 from ems_fast import _encoding
 from ems_fast.files.tensors import MappedTensors
 from ems_fast.model.config import ModelConfig
+from ems_fast.ops.isa import choose_isa
 from ems_fast.ops.threads import num_threads
+
+choose_isa(_encoding)
 
 # The numbers of the storage types in the kernel (csrc/encoding/pooling.h).
 _TYPES = {

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ems_fast.errors import BackendError
+from ems_fast.errors import BackendError, InputError
+from ems_fast.ops.isa import choose_isa
 from ems_fast.ops.threads import num_threads
 
 
@@ -24,6 +25,12 @@ def _load(name: str) -> tuple[ModuleType | None, str | None]:
 
 
 _kernels, _import_error = _load("_kernels")
+_wrong_isa: InputError | None = None  # said when kernels are asked for
+if _kernels is not None:
+    try:
+        choose_isa(_kernels)
+    except InputError as error:
+        _wrong_isa = error
 _cuda, _cuda_import_error = _load("_cuda")
 if _cuda is None and _kernels is not None and _kernels.cuda_build != "built":
     _cuda_import_error = _kernels.cuda_build
@@ -41,7 +48,10 @@ def kernels() -> ModuleType:
 
     Raises:
         BackendError: the extension is missing; the message says why and what to do.
+        InputError: the variable ``EMS_FAST_ISA`` names no instruction set of this processor.
     """
+    if _wrong_isa is not None:
+        raise _wrong_isa
     if _kernels is None:
         raise BackendError(
             f"impl='fused' needs the compiled extension ems_fast._kernels, which failed to load "

@@ -146,12 +146,25 @@ class Victims:
 
     def run(self, command: str, inputs: Path, output: Path, fault: Fault = Fault()) -> End:
         """Run a command of `COMMANDS` in a process of its own, until it ends."""
+        (end,) = self._run(command, inputs, output, 1, fault)
+        return end
+
+    def run_at_once(self, command: str, inputs: Path, output: Path, number: int) -> list[End]:
+        """The same in several processes at the same time."""
+        return self._run(command, inputs, output, number, Fault())
+
+    def _run(
+        self, command: str, inputs: Path, output: Path, number: int, fault: Fault
+    ) -> list[End]:
         assert self._process.stdin
         assert self._process.stdout
-        task = {"command": command, "inputs": str(inputs), "output": str(output), **asdict(fault)}
+        task = {
+            "command": command, "inputs": str(inputs), "output": str(output), "number": number,
+            **asdict(fault),
+        }  # fmt: skip
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
-        return End(**json.loads(self._process.stdout.readline()))
+        return [End(**end) for end in json.loads(self._process.stdout.readline())]
 
     def close(self) -> None:
         """End it."""
@@ -189,18 +202,23 @@ def _serve(library: str) -> None:
     os.dup2(2, 1)  # what a victim prints is no answer
     for line in sys.stdin:
         task = json.loads(line)
-        print(json.dumps(asdict(_one(faults, task))), file=answers, flush=True)
+        faults.faults_arm(b"", 0, ctypes.c_long(0))
+        running = [_start(faults, task) for _ in range(task["number"])]
+        ends = [asdict(_end(faults, task, *victim)) for victim in running]
+        print(json.dumps(ends), file=answers, flush=True)
 
 
-def _one(faults: ctypes.CDLL, task: dict[str, Any]) -> End:
+def _start(faults: ctypes.CDLL, task: dict[str, Any]) -> tuple[int, int, float]:
+    """Fork a victim; its process, where its stderr is read, and when it began."""
     said, writing = os.pipe()
-    begun = time.monotonic()
-    faults.faults_arm(b"", 0, ctypes.c_long(0))
     victim = os.fork()
     if victim == 0:
-        os.close(said)
         os._exit(_live(faults, task, writing))
     os.close(writing)
+    return victim, said, time.monotonic()
+
+
+def _end(faults: ctypes.CDLL, task: dict[str, Any], victim: int, said: int, begun: float) -> End:
     if task["after"] is not None:
         end = os.pidfd_open(victim)
         if not select.select([end], [], [], task["after"])[0]:
