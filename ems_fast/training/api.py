@@ -150,6 +150,7 @@ def train(
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
         sets = _eval_sets(eval_sets, plan.corpus.languages)
+        plan.options.batches.require_enough_pairs(plan.corpus, ranks.world)
         with _alone(folder, ranks, begun=plan.resumed):
             return _run(plan, folder, ranks, sets, progress)
 
@@ -279,7 +280,6 @@ def _run(
     plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
-    chosen.batches.require_enough_pairs(corpus, ranks.world)
     torch.manual_seed(chosen.batches.seed)
     ems = EMSModel(plan.model)
     if ems.encoder.phrases is not None and plan.phrases is not None:
