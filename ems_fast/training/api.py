@@ -273,7 +273,11 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     given = document["data"].get("teacher")
     path = None if given is None else folder.path / given
     taught = None if path is None else open_teacher(path, corpus)
-    return _Plan(corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path)
+    # Of a run that was killed before its first checkpoint, which would hold them.
+    phrases: torch.Tensor | None = None
+    if model.phrases and folder.is_unbegun():
+        phrases = torch.from_numpy(frequent_phrases(corpus, model.phrases))
+    return _Plan(corpus, model, chosen, True, phrases, init, teacher=taught, teacher_path=path)
 
 
 def _run(

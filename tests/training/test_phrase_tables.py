@@ -104,6 +104,22 @@ def test_resuming_is_exact(corpus: BinaryCorpus, tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_run_killed_before_its_first_checkpoint_has_the_same_phrases(
+    corpus: BinaryCorpus, tmp_path: Path
+) -> None:
+    fit(corpus, tmp_path / "whole", max_steps=3)
+    with ending_after(1):
+        fit(corpus, tmp_path / "killed", max_steps=3)
+    killed = RunFolder(tmp_path / "killed")
+    killed.checkpoint.unlink()
+    killed.weights.unlink(missing_ok=True)
+    ems_fast.train(None, killed.path, resume=True, device="cpu", progress=False)
+    one, other = (
+        RunFolder(tmp_path / name).read_checkpoint()["model"] for name in ("whole", "killed")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_two_ranks_equal_one(corpus: BinaryCorpus, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "one", max_steps=3)
     run, options = tmp_path / "two", {**QUICK, "model": TABLE, "batch_pairs": 16}
