@@ -3,8 +3,8 @@
     python benchmarks/bench_tokenizer.py ids [MODEL …]     # minutes; the shipped model by default
     python benchmarks/bench_tokenizer.py speed [MODEL …]   # of processor time, interleaved
 
-Text is every line of `../shared/corpora`, a column a sentence. Times are of one thread, the least of
-some rounds, and of SentencePiece those of its own call for a batch, `encode(sentences,
+Text is every line of `../shared/corpora`, a column a sentence. Times are of one thread, the least
+of some rounds, and of SentencePiece those of its own call for a batch, `encode(sentences,
 num_threads=1)`.
 """
 

@@ -64,18 +64,30 @@ void Normalizer::read_rules(std::string_view charsmap) {
   replacements_ = {kept_.data(), kept_.size()};
   if (replacements_.back() != 0) throw MalformedModel("its normalisation rules do not end");
 
+  if (!is_utf8(replacements_)) throw NotCovered("its normalisation rules make no UTF-8");
+  // The children of every base: a unit is one of the base that its label leads from.
+  const auto units = static_cast<std::uint32_t>(rules_.size());
+  std::vector<std::uint32_t> begins(units + 1), children(units);
+  const auto for_each_child = [this, units](auto run) {
+    for (std::uint32_t at = 0; at < units; ++at) {
+      const std::uint32_t label = label_of(rules_[at]);
+      if (label > 0 && label < 256) run(at ^ label, at);  // the byte 0 ends a text
+    }
+  };
+  for_each_child([&](std::uint32_t base, std::uint32_t) { ++begins[base]; });
+  for (std::uint32_t base = 0, sum = 0; base <= units; ++base) begins[base] = sum += begins[base];
+  for_each_child([&](std::uint32_t base, std::uint32_t at) { children[--begins[base]] = at; });
+
   // Every rule is visited now, so that nothing needs to be checked when text is looked up. Rules that
   // end alike share units; more steps than this, or longer rules, there are in a circle only.
   constexpr std::size_t longest = 256;
-  const auto units = static_cast<std::uint32_t>(rules_.size());
   std::uint64_t steps = 64 * std::uint64_t{units};
   struct Node {
     std::uint32_t unit, base;
     std::size_t depth;
-    std::uint8_t label;
   };
   std::vector<std::uint8_t> key;
-  std::vector<Node> waiting = {{rules_[0], offset_of(rules_[0]), 0, 0}};
+  std::vector<Node> waiting = {{rules_[0], offset_of(rules_[0]), 0}};
   while (!waiting.empty()) {
     const Node node = waiting.back();
     waiting.pop_back();
@@ -84,30 +96,20 @@ void Normalizer::read_rules(std::string_view charsmap) {
       throw MalformedModel("its normalisation rules lead in a circle");
     if (node.depth) {
       key.resize(node.depth - 1);
-      key.push_back(node.label);
+      key.push_back(static_cast<std::uint8_t>(node.unit));
       const bool whole = has_value(node.unit);
       if (whole) {
         const std::uint32_t value = value_of(rules_[node.base]);
         if (value >= replacements_.size())
           throw MalformedModel("its normalisation rules lead outside of them");
-        if (!is_utf8(replacements_.data() + value))
+        if ((replacements_[value] & 0xC0) == 0x80)
           throw NotCovered("its normalisation rules make no UTF-8");
       }
       note_rule(key, whole);
     }
-    const std::uint32_t* const block = rules_.data() + (node.base & ~255u);
-    const std::uint32_t low = node.base & 255;
-    std::uint8_t is_child[256];
-    for (std::uint32_t i = 0; i < 256; ++i) is_child[i] = label_of(block[i]) == (i ^ low);
-    is_child[low] = 0;  // the byte 0 ends a text
-    for (std::uint32_t word = 0; word < 32; ++word) {
-      std::uint64_t eight;
-      std::memcpy(&eight, is_child + 8 * word, sizeof eight);
-      for (std::uint32_t i = 8 * word; eight && i < 8 * word + 8; ++i)
-        if (is_child[i])
-          waiting.push_back({block[i], ((node.base & ~255u) | i) ^ offset_of(block[i]),
-                             node.depth + 1, static_cast<std::uint8_t>(i ^ low)});
-    }
+    for (std::uint32_t i = begins[node.base]; i < begins[node.base + 1]; ++i)
+      waiting.push_back(
+          {rules_[children[i]], children[i] ^ offset_of(rules_[children[i]]), node.depth + 1});
   }
 }
 

@@ -21,17 +21,20 @@ from ems_fast.cli.parser import main
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.exporting.onnx import PaddedEncoder
 from ems_fast.model.encoder import Encoder
-from ems_fast.text.sentencepiece_model import SentencePieceModel
+from ems_fast.text.appending import append_pieces
+from ems_fast.text.sentencepiece_model import NORMAL, Piece
 from ems_fast.text.tokenizer import Tokenizer
 
 BPE = {"model_type": "bpe", "vocab_size": 560, "normalization_rule_name": "nmt_nfkc_cf"}
+UNIGRAM = {**BPE, "model_type": "unigram", "vocab_size": 460}
 MODELS = {
     "ours": BPE,
     "case": {**BPE, "normalization_rule_name": "nmt_nfkc"},
     "no rules": {**BPE, "normalization_rule_name": "identity", "vocab_size": 600},
     "spaces kept": {**BPE, "remove_extra_whitespaces": False, "add_dummy_prefix": False},
     "no bytes": {**BPE, "byte_fallback": False, "vocab_size": 300},
-    "unigram": {**BPE, "model_type": "unigram", "vocab_size": 460},
+    "unigram": UNIGRAM,
+    "unigram, no bytes": {**UNIGRAM, "byte_fallback": False, "vocab_size": 220},
 }
 
 
@@ -50,11 +53,36 @@ def fast(tokenizer: Tokenizer, **options: Any) -> Any:
 
 def test_the_fast_tokenizer_gives_the_same_ids(tokenizer: Tokenizer) -> None:
     tokens = fast(tokenizer)
-    unigram = SentencePieceModel.parse(tokenizer.model).type == "unigram"
     for sentence in SENTENCES:
-        # The one stated exception: names of bytes, to unigram models.
-        if not (unigram and "<0x41>" in sentence):
-            assert tokens.encode(sentence).ids == tokenizer.encode(sentence), sentence
+        assert tokens.encode(sentence).ids == tokenizer.encode(sentence), sentence
+
+
+NAMES = [
+    "<pad>",
+    "x<pad><unk>",
+    "<unk> <pad> <PAD>",
+    "<0x41><0xFF>",
+    "<0x4",
+    "<pad",
+    "pad>",
+    "<<pad>>",
+]
+
+
+def test_names_of_special_pieces_are_text(tokenizer: Tokenizer) -> None:
+    tokens = fast(tokenizer)
+    for name in NAMES:
+        assert tokens.encode(name).ids == tokenizer.encode(name), name
+
+
+def test_a_name_whose_characters_are_together_in_pieces_is_cut_elsewhere() -> None:
+    model = append_pieces(
+        sentencepiece_model(**UNIGRAM),
+        [Piece(text, -5.0, NORMAL) for text in ("<p", "pa", "<0", "0x", "d>x")],
+    )
+    tokens = fast(model)
+    for name in [*NAMES, "<p<0 pa0x"]:
+        assert tokens.encode(name).ids == model.encode(name), name
 
 
 class Both:
