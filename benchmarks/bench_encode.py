@@ -153,8 +153,7 @@ def all_lines() -> list[str]:
             stream = zstandard.ZstdDecompressor().stream_reader(file)
             text = io.TextIOWrapper(stream, encoding="utf-8")
             found += [next(text).split("\t")[i % 2] for i in range(500)]
-    # The others' tokenizer reads the names of bytes and of pad and unk in a text as these.
-    found = [line for line in found if line.strip() and "<" not in line and len(line) < 100]
+    found = [line for line in found if line.strip() and len(line) < 100]
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))[:10_000]]
 
 

@@ -2,12 +2,16 @@
 // nor OpenMP. Bindings, no logic; arrays arrive as addresses that the library has checked.
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "address.h"
 #include "encoding/pooling.h"
+#include "encoding/unigram.h"
 #include "isa_binding.h"
 
 namespace py = pybind11;
@@ -34,6 +38,49 @@ void flatten(Address out, const py::list& lists) {
   if (PyErr_Occurred()) throw py::error_already_set();
 }
 
+// The ids of some sentences, until the caller has an array of their size.
+class Ids {
+ public:
+  // Where each sentence's ids end goes to ends [B].
+  Ids(const ems::Unigram& model, Address ends, const py::list& sentences, int threads) {
+    std::vector<ems::Text> texts;
+    texts.reserve(sentences.size());
+    for (const py::handle sentence : sentences) {
+      if (!PyUnicode_Check(sentence.ptr()))
+        throw py::type_error("sentences: holds something that is no string");
+#if PY_VERSION_HEX < 0x030C0000
+      if (PyUnicode_READY(sentence.ptr())) throw py::error_already_set();
+#endif
+      texts.push_back({PyUnicode_DATA(sentence.ptr()), PyUnicode_GET_LENGTH(sentence.ptr()),
+                       static_cast<int>(PyUnicode_KIND(sentence.ptr()))});
+    }
+    const auto B = static_cast<std::int64_t>(texts.size());
+    std::int64_t failed;
+    {
+      const py::gil_scoped_release release;
+      failed = model.encode(texts.data(), B, threads, at<std::int64_t>(ends), parts_);
+    }
+    if (failed < 0) return;
+    const py::handle sentence = PyList_GET_ITEM(sentences.ptr(), failed);
+    if (!PyUnicode_AsUTF8(sentence.ptr())) throw py::error_already_set();
+    throw std::overflow_error("sentences: holds one of more than 2 GB");
+  }
+
+  std::int64_t size() const {
+    std::int64_t size = 0;
+    for (const auto& part : parts_) size += static_cast<std::int64_t>(part.size());
+    return size;
+  }
+
+  void copy(Address out) const {
+    std::int64_t* next = at<std::int64_t>(out);
+    for (const auto& part : parts_) next = std::copy(part.begin(), part.end(), next);
+  }
+
+ private:
+  std::vector<std::vector<std::int64_t>> parts_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_encoding, m) {
@@ -57,4 +104,16 @@ PYBIND11_MODULE(_encoding, m) {
           throw std::invalid_argument("ids: outside of 0 to " + std::to_string(V - K - 1));
       },
       py::call_guard<py::gil_scoped_release>());
+  py::register_local_exception<ems::MalformedModel>(m, "MalformedModelError", PyExc_ValueError);
+  py::register_local_exception<ems::NotCovered>(m, "NotCoveredError", PyExc_NotImplementedError);
+  py::class_<Ids>(m, "Ids").def_property_readonly("size", &Ids::size).def("copy", &Ids::copy);
+  py::class_<ems::Unigram>(m, "Unigram")
+      .def(py::init([](const py::bytes& model) {
+        return ems::Unigram(static_cast<std::string_view>(model));
+      }))
+      .def_property_readonly("vocab_size", &ems::Unigram::vocab_size)
+      .def_property_readonly("pad_id", &ems::Unigram::pad_id)
+      .def_property_readonly("unk_id", &ems::Unigram::unknown_id)
+      .def("encode", [](const ems::Unigram& model, Address ends, const py::list& sentences,
+                        int threads) { return Ids(model, ends, sentences, threads); });
 }

@@ -15,7 +15,8 @@ a capital letter would lose its accent. What is written here therefore
 What still differs is beyond ordinary text: the decomposed iota subscript of ancient Greek (U+0345),
 U+0344 after a letter, a combining mark right after a compatibility character of several letters
 such as ℀, and under case folding a capital Ϊ or Ϋ with a separate accent. In unigram models, also a
-text that spells out the name of a byte piece such as ``<0x41>``.
+text that spells out the name of a special piece such as ``<pad>`` or ``<0x41>``, if all its
+neighbouring characters are together in pieces: ``<p``, ``pa``, ``ad`` and ``d>``.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _before_composing(chains: Iterable[str]) -> str:
 
 
 def _class(characters: Iterable[str]) -> str:
-    return "[" + "".join(rf"\x{{{ord(c):X}}}" for c in sorted(characters)) + "]"
+    return f"[{_literal(''.join(sorted(characters)))}]"
 
 
 def _spaces(model: SentencePieceModel) -> list[Json]:
@@ -156,15 +157,46 @@ def _spaces(model: SentencePieceModel) -> list[Json]:
 
 
 def _pre_tokenizer(model: SentencePieceModel) -> Json | None:
-    """Words apart, which is faster, if no piece spans two of them."""
-    if any(SPACE in piece.text[1:] for piece in model.pieces if piece.type == NORMAL):
-        return None
-    return {
-        "type": "Split",
-        "pattern": {"String": SPACE},
-        "behavior": "MergedWithNext",
-        "invert": False,
-    }
+    steps: list[Json] = []
+    normal = [piece.text for piece in model.pieces if piece.type == NORMAL]
+    # Words apart, which is faster, if no piece spans two of them.
+    if not any(SPACE in text[1:] for text in normal):
+        steps.append(_split({"String": SPACE}, "MergedWithNext"))
+    if model.type == "unigram" and (names := _names_apart(model, normal)):
+        steps.append(_split({"Regex": names}, "MergedWithPrevious"))
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    return {"type": "Sequence", "pretokenizers": steps}
+
+
+def _split(pattern: Json, behavior: str) -> Json:
+    return {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": False}
+
+
+def _names_apart(model: SentencePieceModel, normal: list[str]) -> str:
+    """A pattern: the beginnings of names of special pieces, where the rest of a name follows.
+
+    `tokenizers` looks for all pieces in a text, also for pad, unk and bytes, whose names are text
+    to SentencePiece. Cut between two characters that no piece has together, a name is not found,
+    and nothing else changes.
+    """
+    together = {text[i : i + 2] for text in normal for i in range(len(text) - 1)}
+    # Without bytes, two unknown characters beside each other are one token, and may not be cut.
+    known = None if model.byte_fallback else set(normal)
+    rests: dict[str, list[str]] = {}
+    for name in (piece.text for piece in model.pieces if piece.type != NORMAL):
+        for cut in range(1, len(name)):
+            pair = name[cut - 1 : cut + 1]
+            if pair not in together and (known is None or not known.isdisjoint(pair)):
+                rests.setdefault(name[:cut], []).append(name[cut:])
+                break
+    return "|".join(
+        f"{_literal(begin)}(?={'|'.join(map(_literal, ends))})" for begin, ends in rests.items()
+    )
+
+
+def _literal(text: str) -> str:
+    return "".join(rf"\x{{{ord(c):X}}}" for c in text)
 
 
 def _decoder(model: SentencePieceModel) -> Json:

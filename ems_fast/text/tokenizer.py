@@ -6,15 +6,18 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import sentencepiece
 
 from ems_fast import _encoding
 from ems_fast.errors import InputError
+
+if TYPE_CHECKING:
+    import sentencepiece
 
 PAD_ID = 0
 UNK_ID = 1
@@ -26,6 +29,10 @@ _TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ v
 
 class Tokenizer:
     """A SentencePiece model and nothing else; pad is id 0 and unk id 1.
+
+    Ids are those of the library SentencePiece. A unigram model is read by a kernel of this project
+    (csrc/encoding/unigram.h), which is faster and starts at once; for any other, such as one of
+    BPE, the library itself serves. `implementation` tells which.
 
     Args:
         model: the serialised SentencePiece model.
@@ -40,16 +47,41 @@ class Tokenizer:
 
     def __init__(self, model: bytes, *, name: str = "tokenizer"):
         self.model = model
+        self._unigram: _encoding.Unigram | None = None
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
+            self._unigram = _encoding.Unigram(model)
+        except _encoding.MalformedModelError as error:
             raise InputError(f"{name}: not a SentencePiece model ({error})") from error
-        self.vocab_size: int = self._processor.vocab_size()
-        pad, unk = self._processor.pad_id(), self._processor.unk_id()
+        except _encoding.NotCoveredError:
+            try:
+                processor = self._processor
+            except RuntimeError as error:
+                raise InputError(f"{name}: not a SentencePiece model ({error})") from error
+            found = processor.vocab_size(), processor.pad_id(), processor.unk_id()
+        else:
+            found = self._unigram.vocab_size, self._unigram.pad_id, self._unigram.unk_id
+        self.vocab_size: int = found[0]
+        pad, unk = found[1:]
         if (pad, unk) != (PAD_ID, UNK_ID):
             raise InputError(
                 f"{name}: has pad id {pad} and unk id {unk}, expected {PAD_ID} and {UNK_ID}"
             )
+
+    @property
+    def implementation(self) -> Literal["ems-fast", "SentencePiece"]:
+        """What makes the ids. SentencePiece where ours does not cover the model.
+
+        That is one of another type than unigram, one without spaces as ▁, one with unused pieces,
+        with user-defined symbols that hold a space, or with pieces or rules that are no UTF-8.
+        """
+        return "SentencePiece" if self._unigram is None else "ems-fast"
+
+    @cached_property
+    def _processor(self) -> sentencepiece.SentencePieceProcessor:
+        # Where our kernel serves, only what it does not do needs the library and its load.
+        import sentencepiece
+
+        return sentencepiece.SentencePieceProcessor(model_proto=self.model)
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes]]:
         return Tokenizer, (self.model,)
@@ -76,19 +108,31 @@ class Tokenizer:
 
     def encode(self, sentence: str) -> list[int]:
         """The ids of one sentence; an empty or blank one has none."""
-        ids: list[int] = self._processor.encode(sentence)
+        ids: list[int] = self.encode_packed([sentence])[0].tolist()
         return ids
 
     def encode_packed(
         self, sentences: Sequence[str], num_threads: int = 1
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokenise B sentences into one flat array, on `num_threads` of SentencePiece's own.
+        """Tokenise B sentences into one flat array, on up to `num_threads` threads.
+
+        The interpreter's lock is free meanwhile.
 
         Returns:
             ids int64 [N] and offsets int64 [B + 1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
+
+        Raises:
+            TypeError: something is no string.
+            UnicodeError: half of a surrogate pair is in a sentence.
         """
-        encoded = self._processor.encode(list(sentences), num_threads=num_threads)
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        texts = list(sentences)
+        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+        if self._unigram is not None:
+            ids = self._unigram.encode(offsets.ctypes.data + 8, texts, num_threads)
+            flat = np.empty(ids.size, np.int64)
+            ids.copy(flat.ctypes.data)
+            return flat, offsets
+        encoded = self._processor.encode(texts, num_threads=num_threads)
         flat = np.empty(_encoding.list_ends(offsets.ctypes.data + 8, encoded), np.int64)
         _encoding.flatten(flat.ctypes.data, encoded)
         return flat, offsets
@@ -132,6 +176,8 @@ def train_tokenizer(
 
 
 def _train(text: list[str], vocab_size: int, kind: TokenizerType) -> bytes:
+    import sentencepiece
+
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import unicodedata
 import warnings
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pieces import SENTENCES, sentencepiece_model
 from support.synthetic import TINY
 
 import ems_fast
@@ -22,46 +21,20 @@ from ems_fast.cli.parser import main
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.exporting.onnx import PaddedEncoder
 from ems_fast.model.encoder import Encoder
-from ems_fast.text.sentencepiece_model import SentencePieceModel
+from ems_fast.text.appending import append_pieces
+from ems_fast.text.sentencepiece_model import NORMAL, Piece
 from ems_fast.text.tokenizer import Tokenizer
 
-# Scripts, marks in any order, spaces of all kinds, names of special tokens, emoji.
-SENTENCES = [
-    "Good morning, how are you?",
-    "GUTEN MORGEN, schöne Grüße aus Köln! Straße",
-    "Ｆｕｌｌ－ｗｉｄｔｈ　ｔｅｘｔ ﬁne ½ ①",
-    "  two  spaces\tand\nlines \u00a0 \u3000 end  ",
-    "你好，世界。今天天气不错", "こんにちは世界 ﾊﾝｶｸｶﾅ ﾊﾞﾝﾄﾞ ハ\u3099",
-    "안녕하세요 세계", "ㅋㅋㅋ ㅎㅎ",
-    "Привет, как дела? И\u0306 ё Ё", "مَرْحَبًا بِالعَالَمِ اللّٰه", "שָׁלוֹם עוֹלָם", "नमस्ते दुनिया क\u093c",
-    "สวัสดีชาวโลก น้ำ", "Tiếng Việt: ế Ế ậ e\u0302\u0301 E\u0302\u0301 a\u0323\u0302 â\u0323",
-    "Γειά σου Κόσμε ς Σ ΐ", "İstanbul I\u0307stanbul ışık",
-    "ქართული Հայերեն தமிழ் తెలుగు ಕನ್ನಡ മലയാളം",
-    "E\u0301 Q\u0301 x\u0323\u0301 A\U0001f3fd 👍🏽 👩‍👩‍👧 ☺️ 🇩🇪",
-    "\u0301 begins with a mark", "\ufeffbom\u200b\u200d x",
-    "<pad> <unk> <0x41> ▁ a▁b ▁▁", "", " ", "\u200b", "🦖𓂀𝟄 \x01 \x85", "0123456789 3.14 ٣",
-]  # fmt: skip
-
-
-def sentencepiece_model(**options: Any) -> Tokenizer:
-    """A tokenizer of the sentences above."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([s for s in SENTENCES if s.strip()] * 3), model_writer=model,
-        pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2, num_threads=1,
-        **{"character_coverage": 0.98, "byte_fallback": True, **options},
-    )  # fmt: skip
-    return Tokenizer(model.getvalue())
-
-
 BPE = {"model_type": "bpe", "vocab_size": 560, "normalization_rule_name": "nmt_nfkc_cf"}
+UNIGRAM = {**BPE, "model_type": "unigram", "vocab_size": 460}
 MODELS = {
     "ours": BPE,
     "case": {**BPE, "normalization_rule_name": "nmt_nfkc"},
     "no rules": {**BPE, "normalization_rule_name": "identity", "vocab_size": 600},
     "spaces kept": {**BPE, "remove_extra_whitespaces": False, "add_dummy_prefix": False},
     "no bytes": {**BPE, "byte_fallback": False, "vocab_size": 300},
-    "unigram": {**BPE, "model_type": "unigram", "vocab_size": 460},
+    "unigram": UNIGRAM,
+    "unigram, no bytes": {**UNIGRAM, "byte_fallback": False, "vocab_size": 220},
 }
 
 
@@ -80,11 +53,36 @@ def fast(tokenizer: Tokenizer, **options: Any) -> Any:
 
 def test_the_fast_tokenizer_gives_the_same_ids(tokenizer: Tokenizer) -> None:
     tokens = fast(tokenizer)
-    unigram = SentencePieceModel.parse(tokenizer.model).type == "unigram"
     for sentence in SENTENCES:
-        # The one stated exception: names of bytes, to unigram models.
-        if not (unigram and "<0x41>" in sentence):
-            assert tokens.encode(sentence).ids == tokenizer.encode(sentence), sentence
+        assert tokens.encode(sentence).ids == tokenizer.encode(sentence), sentence
+
+
+NAMES = [
+    "<pad>",
+    "x<pad><unk>",
+    "<unk> <pad> <PAD>",
+    "<0x41><0xFF>",
+    "<0x4",
+    "<pad",
+    "pad>",
+    "<<pad>>",
+]
+
+
+def test_names_of_special_pieces_are_text(tokenizer: Tokenizer) -> None:
+    tokens = fast(tokenizer)
+    for name in NAMES:
+        assert tokens.encode(name).ids == tokenizer.encode(name), name
+
+
+def test_a_name_whose_characters_are_together_in_pieces_is_cut_elsewhere() -> None:
+    model = append_pieces(
+        sentencepiece_model(**UNIGRAM),
+        [Piece(text, -5.0, NORMAL) for text in ("<p", "pa", "<0", "0x", "d>x")],
+    )
+    tokens = fast(model)
+    for name in [*NAMES, "<p<0 pa0x"]:
+        assert tokens.encode(name).ids == model.encode(name), name
 
 
 class Both:
