@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.browser import browser as browser
+from support.browser import watched as watched
 from support.synthetic import TINY, make_corpus
 
 from ems_fast import BinaryCorpus, ModelConfig, _encoding, train
