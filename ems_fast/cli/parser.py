@@ -284,7 +284,7 @@ def _export(subparsers: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
-    _add_options(parser, ems_fast.export, "bits", "with_onnx", "licence")
+    _add_options(parser, ems_fast.export, "bits", "with_onnx", "text", "licence")
 
 
 def _push(subparsers: Any) -> None:
