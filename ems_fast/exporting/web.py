@@ -92,8 +92,8 @@ def write_site(
     """
     if not encoder.config.is_table:
         raise InputError(
-            f"to: got 'web' for a model with {encoder.config.layers} layers, but the page holds a "
-            "token table (presets phrases and static); export to='onnx' for ONNX Runtime Web"
+            "to: got 'web' for a model with layers, but the page holds a token table (presets "
+            "phrases and static); export to='onnx' for ONNX Runtime Web"
         )
     if encoder.preprocessing is not None:
         raise InputError(

@@ -3,7 +3,7 @@
 globalThis.emsFast ??= {};
 
 emsFast.Index = class {
-  // texts: n strings; groups: Uint8Array or array [n], the number of a line's group (its language).
+  // texts: n strings; groups: n numbers, a line's group (its language).
   constructor(texts, groups, width) {
     this.texts = texts;
     this.groups = groups;

@@ -19,10 +19,12 @@ globalThis.emsFast ??= {};
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = address;
-      script.onload = resolve;
+      script.onload = () => {
+        script.remove(); // its text would stay in memory
+        resolve();
+      };
       script.onerror = () => reject(new Error(`${address} cannot be read`));
       document.head.append(script);
-      script.addEventListener("load", () => script.remove());
     });
   }
 
@@ -40,7 +42,8 @@ globalThis.emsFast ??= {};
           at += content.length;
         };
         await run(`data/${name}.${part}.js`);
-        advance((done = done + Math.ceil(bytes / parts)));
+        done += bytes / parts;
+        advance(done);
       }
       if (at !== bytes) throw new Error(`data/${name} has ${at} bytes, expected ${bytes}`);
       found[name] = whole;

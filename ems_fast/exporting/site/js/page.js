@@ -164,6 +164,7 @@
       const buttons = [...results.querySelectorAll("button")];
       const at = buttons.indexOf(document.activeElement);
       const inQuery = document.activeElement === query;
+      if (event.target === show) return; // has a use for these keys itself
       if (event.key === "Escape") {
         chosen = -1;
         query.value = "";
