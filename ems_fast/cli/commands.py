@@ -246,7 +246,7 @@ def filter(
 
 
 def export(*, model: Path, output: Path, **options: Any) -> None:
-    """Write a model in the form of another library: sentence-transformers or ONNX."""
+    """Write a model in the form of another library, or as a page that searches your text."""
     ems_fast.export(model, output, **options)
     print(f"The model is in {output}.")
 

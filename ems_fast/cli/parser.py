@@ -280,7 +280,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--to", required=True, choices=get_args(Target), help="form to write")
     _add_output(parser, "folder to write, new or empty")
-    _add_options(parser, ems_fast.export, "bits", "with_onnx", "licence")
+    _add_options(parser, ems_fast.export, "bits", "with_onnx", "text", "licence")
 
 
 def _push(parser: argparse.ArgumentParser) -> None:

@@ -119,6 +119,10 @@ class SentenceEncoder:
             return self.module
         return _module_of_table(self._table, self.config)
 
+    def as_table(self) -> TokenTable | None:
+        """The token table as the kernel reads it, a view; None where torch computes."""
+        return self._table or self._view_of_module()
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""
@@ -294,7 +298,7 @@ class SentenceEncoder:
         empty = int((lengths == 0).sum())
         truncated = int((lengths > self.config.max_tokens).sum())
         np.minimum(lengths, self.config.max_tokens, out=lengths)
-        table = self._table or self._view_of_module()
+        table = self.as_table()
         if table is not None:
             vectors = table.means(ids, starts, lengths, form.dim, normalize=normalize)
             advance(len(lengths))

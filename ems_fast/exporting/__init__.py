@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ from ems_fast.encoding.load import load
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
 from ems_fast.errors import InputError, check_one_of
-from ems_fast.exporting import hub, onnx, sentence_transformers
+from ems_fast.exporting import hub, onnx, sentence_transformers, web
 from ems_fast.files.staging import staged_folder
 from ems_fast.model.quantisation import Bits, quantise
 from ems_fast.runs.card import UNKNOWN_LICENCE, model_card, write_card
@@ -21,12 +22,13 @@ _RELEASED_NOTE = (
     "It was trained on text that is lower-cased and split by a tool for its language; only the "
     "ems-fast form does that by itself, and needs `encode(sentences, language=...)`."
 )
-Target = Literal["sentence-transformers", "onnx", "ems-fast", "hub"]
+Target = Literal["sentence-transformers", "onnx", "ems-fast", "hub", "web"]
 _BITS: dict[Target, tuple[Bits, ...]] = {
     "sentence-transformers": (32,),
     "onnx": (32, 8),
     "ems-fast": (32, 8, 4),
     "hub": (32, 8, 4),
+    "web": (8, 4),
 }
 
 
@@ -35,11 +37,14 @@ def export(
     folder: str | Path,
     *,
     to: Target,
-    bits: Bits = 32,
+    bits: Bits | None = None,
     with_onnx: bool = False,
+    text: Sequence[str | Path] | None = None,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
     """Write an encoder in the form of another library, with its tokenizer and a model card.
+
+    Or, with ``to="web"``, as a page for a browser, which tells of the model what a card would.
 
     Args:
         encoder: an encoder, the folder of a run, or the name of a shipped model; of a run, the card
@@ -49,24 +54,28 @@ def export(
             pooling, or of a token table without phrases a stock `StaticEmbedding`; ``"onnx"``, a
             graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding``
             float32 [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
-            `ems_fast.load` reads, without what training needs; or ``"hub"``, what `push` uploads:
-            one folder for both `ems_fast.load` and, without phrases, ``SentenceTransformer``.
+            `ems_fast.load` reads, without what training needs; ``"hub"``, what `push` uploads:
+            one folder for both `ems_fast.load` and, without phrases, ``SentenceTransformer``; or
+            ``"web"``, of a token table a page that searches the lines of `text` in the browser.
         bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads; 32
-            or 8 in the weights of an ONNX graph.
+            or 8 in the weights of an ONNX graph; 8 or 4 in a page. None takes 32, and for a page
+            8, or what the table has already.
         with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
             folder too, and what fastembed and others read beside it (extra ``export``).
+        text: what a page searches: files of a sentence a line. A file's name may tell the language
+            of its lines, as ``news.de.txt`` does.
         licence: of the model, for the card.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: `folder` is in use, no such form, a package is missing, or the tokenizer or the
-            model's phrases cannot be expressed there.
+        InputError: `folder` is in use, no such form, a package is missing, `text` is missing or
+            given for no page, or the model or its tokenizer cannot be expressed there.
     """
     check_one_of("to", to, get_args(Target))
-    check_one_of("bits", bits, get_args(Bits))
-    if bits not in _BITS[to]:
+    check_one_of("bits", bits, (None, *get_args(Bits)))
+    if bits is not None and bits not in _BITS[to]:
         known = " or ".join(map(str, _BITS[to]))
         raise InputError(f"bits: got {bits} with to={to!r}, which is written in {known}")
     if with_onnx and to != "sentence-transformers":
@@ -74,8 +83,13 @@ def export(
             f"with_onnx: got True with to={to!r}; it adds a graph to a folder for "
             "sentence-transformers"
         )
+    if text is not None and to != "web":
+        raise InputError(f"text: got {text!r} with to={to!r}; only a page, to='web', searches it")
     with staged_folder(Path(folder)) as path:
-        _write(encoder, path, to, bits, licence, with_onnx=with_onnx)
+        if to == "web":
+            _write_site(encoder, path, bits, text, licence)
+        else:
+            _write(encoder, path, to, bits or 32, licence, with_onnx=with_onnx)
     return Path(folder)
 
 
@@ -157,6 +171,22 @@ def _write(
         library = "sentence-transformers" if both else "ems-fast"
     card = model_card(model.config, run=run, licence=licence, library=library, notes=notes, **use)
     write_card(path, card)
+
+
+def _write_site(
+    encoder: SentenceEncoder | str | Path,
+    path: Path,
+    bits: Bits | None,
+    text: Sequence[str | Path] | None,
+    licence: str,
+) -> None:
+    """Write the page of an encoder, which is called by the name of its folder."""
+    lines = web.read_texts(text)
+    if isinstance(encoder, SentenceEncoder):
+        name, model = "EMS sentence encoder", encoder
+    else:
+        name, model = Path(encoder).absolute().name, load(encoder, device="cpu")
+    web.write_site(model, path, lines, name=name, bits=bits, licence=licence)
 
 
 def _write_model(encoder: SentenceEncoder, path: Path, bits: Bits) -> None:

@@ -50,7 +50,7 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
         InputError: the model is of another type, or uses what `tokenizers` cannot express.
     """
     model = SentencePieceModel.parse(tokenizer.model)
-    _check(model)
+    check_tokenizer(model)
     processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.model)
     truncation = {
         "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0
@@ -72,7 +72,8 @@ def fast_tokenizer(tokenizer: Tokenizer, max_tokens: int | None = None) -> Json:
     }
 
 
-def _check(model: SentencePieceModel) -> None:
+def check_tokenizer(model: SentencePieceModel) -> None:
+    """Raise `InputError` if it does what other forms cannot express, and no tokenizer of ours."""
     problem = None
     if model.type not in ("bpe", "unigram"):
         problem = f"is of type {model.type}, expected bpe or unigram"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pieces import SENTENCES, sentencepiece_model
 from support.synthetic import TINY
+from support.tokenizers import BPE, MODELS, SENTENCES, UNIGRAM, sentencepiece_model
 
 import ems_fast
 from ems_fast import InputError, ModelConfig, SentenceEncoder
@@ -24,18 +24,6 @@ from ems_fast.model.encoder import Encoder
 from ems_fast.text.appending import append_pieces
 from ems_fast.text.sentencepiece_model import NORMAL, Piece
 from ems_fast.text.tokenizer import Tokenizer
-
-BPE = {"model_type": "bpe", "vocab_size": 560, "normalization_rule_name": "nmt_nfkc_cf"}
-UNIGRAM = {**BPE, "model_type": "unigram", "vocab_size": 460}
-MODELS = {
-    "ours": BPE,
-    "case": {**BPE, "normalization_rule_name": "nmt_nfkc"},
-    "no rules": {**BPE, "normalization_rule_name": "identity", "vocab_size": 600},
-    "spaces kept": {**BPE, "remove_extra_whitespaces": False, "add_dummy_prefix": False},
-    "no bytes": {**BPE, "byte_fallback": False, "vocab_size": 300},
-    "unigram": UNIGRAM,
-    "unigram, no bytes": {**UNIGRAM, "byte_fallback": False, "vocab_size": 220},
-}
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -13,7 +13,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pieces import SENTENCES, sentencepiece_model
+from support.tokenizers import SENTENCES, sentencepiece_model
 
 import ems_fast
 from ems_fast import InputError

@@ -1,4 +1,4 @@
-"""Sentences that try tokenizers, and SentencePiece models of them."""
+"""Small SentencePiece models of every kind that is known, and text that is hard for them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,16 @@ def sentencepiece_model(**options: Any) -> Tokenizer:
         **{"character_coverage": 0.98, "byte_fallback": True, **options},
     )  # fmt: skip
     return Tokenizer(model.getvalue())
+
+
+BPE = {"model_type": "bpe", "vocab_size": 560, "normalization_rule_name": "nmt_nfkc_cf"}
+UNIGRAM = {**BPE, "model_type": "unigram", "vocab_size": 460}
+MODELS = {
+    "ours": BPE,
+    "case": {**BPE, "normalization_rule_name": "nmt_nfkc"},
+    "no rules": {**BPE, "normalization_rule_name": "identity", "vocab_size": 600},
+    "spaces kept": {**BPE, "remove_extra_whitespaces": False, "add_dummy_prefix": False},
+    "no bytes": {**BPE, "byte_fallback": False, "vocab_size": 300},
+    "unigram": UNIGRAM,
+    "unigram, no bytes": {**UNIGRAM, "byte_fallback": False, "vocab_size": 220},
+}
