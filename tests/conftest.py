@@ -62,6 +62,18 @@ def table_run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def phrases_run(corpus: BinaryCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short finished run of a token table with phrases."""
+    folder = tmp_path_factory.mktemp("runs") / "phrases"
+    config = ModelConfig(layers=0, width=32, reconstruction=False, phrases=40)
+    train(
+        corpus.path, folder, model=config, max_steps=20, batch_pairs=32, device="cpu",
+        progress=False,
+    )  # fmt: skip
+    return folder
+
+
 @pytest.fixture(params=kernels().available_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every instruction set that this processor has, active for one test."""

@@ -24,7 +24,7 @@ _RELEASED_NOTE = (
 )
 Target = Literal["sentence-transformers", "onnx", "ems-fast", "hub", "web"]
 _BITS: dict[Target, tuple[Bits, ...]] = {
-    "sentence-transformers": (32,),
+    "sentence-transformers": (32, 8, 4),
     "onnx": (32, 8),
     "ems-fast": (32, 8, 4),
     "hub": (32, 8, 4),
@@ -51,17 +51,20 @@ def export(
             tells data and scores.
         folder: where to write; new or empty.
         to: ``"sentence-transformers"``, for ``SentenceTransformer(folder)``: a stock BERT with mean
-            pooling, or of a token table without phrases a stock `StaticEmbedding`; ``"onnx"``, a
-            graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to ``sentence_embedding``
-            float32 [B, D], with a ``tokenizer.json`` (extra ``export``); ``"ems-fast"``, what
-            `ems_fast.load` reads, without what training needs; ``"hub"``, what `push` uploads:
-            one folder for both `ems_fast.load` and, without phrases, ``SentenceTransformer``; or
+            pooling, or of a token table a stock `StaticEmbedding`; of one with phrases a class of
+            ours, for ``SentenceTransformer(folder, trust_remote_code=True)`` where ems-fast is
+            installed; ``"onnx"``, a graph from ``input_ids`` and ``attention_mask`` int64 [B, T] to
+            ``sentence_embedding`` float32 [B, D], with a ``tokenizer.json`` (extra ``export``);
+            ``"ems-fast"``, what `ems_fast.load` reads, without what training needs; ``"hub"``,
+            what `push` uploads: one folder for both `ems_fast.load` and ``SentenceTransformer``; or
             ``"web"``, of a token table a page that searches the lines of `text` in the browser.
-        bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` reads; 32
-            or 8 in the weights of an ONNX graph; 8 or 4 in a page. None takes 32, and for a page
-            8, or what the table has already.
+        bits: of a number, 32, 8 or 4, in the table of token vectors that `ems_fast.load` or our
+            class for sentence-transformers reads; 32 or 8 in the weights of an ONNX graph; 32 in
+            stock modules; 8 or 4 in a page. None takes 32, and for a page 8, or what the table has
+            already.
         with_onnx: of a token table for sentence-transformers, write ``onnx/model.onnx`` into its
-            folder too, and what fastembed and others read beside it (extra ``export``).
+            folder too, and what fastembed and others read beside it (extra ``export``). Of one with
+            phrases that is all, for ``SentenceTransformer(folder, backend="onnx")``.
         text: what a page searches: files of a sentence a line. A file's name may tell the language
             of its lines, as ``news.de.txt`` does.
         licence: of the model, for the card.
@@ -75,9 +78,8 @@ def export(
     """
     check_one_of("to", to, get_args(Target))
     check_one_of("bits", bits, (None, *get_args(Bits)))
-    if bits is not None and bits not in _BITS[to]:
-        known = " or ".join(map(str, _BITS[to]))
-        raise InputError(f"bits: got {bits} with to={to!r}, which is written in {known}")
+    if bits is not None:
+        _check_bits(bits, f"to={to!r}", _BITS[to])
     if with_onnx and to != "sentence-transformers":
         raise InputError(
             f"with_onnx: got True with to={to!r}; it adds a graph to a folder for "
@@ -131,6 +133,12 @@ def push(
         return uploader.upload(Path(scratch), private=private)
 
 
+def _check_bits(bits: Bits, words: str, possible: tuple[Bits, ...]) -> None:
+    if bits not in possible:
+        known = " or ".join(map(str, possible))
+        raise InputError(f"bits: got {bits} with {words}, which is written in {known}")
+
+
 def _write(
     encoder: SentenceEncoder | str | Path,
     path: Path,
@@ -155,20 +163,34 @@ def _write(
         onnx.write_onnx(model, path, int8=bits == 8)
         use = {"use": onnx.USE}
         notes += onnx.INT8_NOTES if bits == 8 else []
-    if to in ("ems-fast", "hub"):
+    # sentence-transformers has no module that knows phrases: it gets a graph, or a class of ours
+    # for what `ems_fast.load` reads.
+    phrases = model.config.phrases > 0
+    graph_alone = phrases and with_onnx
+    own_module = phrases and not with_onnx and to in ("sentence-transformers", "hub")
+    if graph_alone:
+        _check_bits(bits, "a graph", _BITS["onnx"])
+    elif to == "sentence-transformers" and not own_module:
+        _check_bits(bits, "to='sentence-transformers' and no phrases", (32,))
+    if to in ("ems-fast", "hub") or own_module:
         _write_model(model, path, bits)
-    # sentence-transformers has no module that knows phrases; what is pushed is then ours alone.
-    both = to == "hub" and not model.config.phrases
-    if to == "sentence-transformers" or both:
-        below = hub.BELOW if to == "hub" else ""
-        sentence_transformers.write_sentence_transformers(model, path, below)
-        if with_onnx:
-            sentence_transformers.add_onnx(model, path)
+    if to in ("sentence-transformers", "hub"):
         use = {"use": sentence_transformers.USE}
-        notes += sentence_transformers.NOTES
+        if graph_alone:
+            sentence_transformers.write_onnx_alone(model, path, int8=bits == 8)
+            use = {"use": sentence_transformers.USE_ONNX}
+        elif own_module:
+            sentence_transformers.add_own_module(path)
+            use = {"use": sentence_transformers.USE_OWN}
+        else:
+            below = hub.BELOW if to == "hub" else ""
+            sentence_transformers.write_sentence_transformers(model, path, below)
+            notes += sentence_transformers.NOTES
+            if with_onnx:
+                sentence_transformers.add_onnx(model, path)
     if to == "hub":
-        use = {"use": hub.use(repository, both=both)}
-        library = "sentence-transformers" if both else "ems-fast"
+        use = {"use": hub.use(repository, own_module=own_module)}
+        library = "sentence-transformers"
     card = model_card(model.config, run=run, licence=licence, library=library, notes=notes, **use)
     write_card(path, card)
 

@@ -12,8 +12,8 @@ from ems_fast.errors import InputError
 BELOW = "sentence-transformers"
 
 
-def use(repository: str, *, both: bool) -> str:
-    """The card's example, of the other library too if the folder holds `both` forms."""
+def use(repository: str, *, own_module: bool) -> str:
+    """The card's example; the other library may need our class."""
     ours = f"""\
 ```python
 import ems_fast  # pip install 'ems-fast[hub]'
@@ -21,6 +21,7 @@ import ems_fast  # pip install 'ems-fast[hub]'
 encoder = ems_fast.load("{PREFIX}{repository}")
 vectors = encoder.encode(["Good morning!"], normalize=True)  # float32 [1, {{width}}]
 ```"""
+    trusted = ", trust_remote_code=True" if own_module else ""  # that of the installed ems-fast
     theirs = f"""
 
 or
@@ -28,10 +29,10 @@ or
 ```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{repository}")
+model = SentenceTransformer("{repository}"{trusted})
 vectors = model.encode(["Good morning!"], normalize_embeddings=True)  # float32 [1, {{width}}]
 ```"""
-    return ours + theirs if both else ours
+    return ours + theirs
 
 
 class Uploader:

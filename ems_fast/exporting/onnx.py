@@ -53,10 +53,12 @@ class PaddedEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Ids int64 [B, T] → embeddings [B, D], zero for a sentence without a token.
 
-        The mask int64 [B, T] is 1 for a token and 0 for padding, which is at the end.
+        The mask int64 [B, T] is 1 for a token and 0 for padding, which is at the end. The second
+        result is what others pool, [B, T, D]: its mean over the tokens is the embedding. Of a table
+        with phrases a token brings the vector of the phrase that it begins.
         """
         B, T = input_ids.shape
         kept = attention_mask.to(torch.float32)
@@ -73,7 +75,7 @@ class PaddedEncoder(nn.Module):
             attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, T, -1)
             x = layer.attention_norm(x + layer.attention.out(attended))
             x = layer.ffn_norm(x + layer.ffn_out(F.silu(layer.ffn_in(x))))
-        counted = kept[:, :, None]
+        tokens = kept.sum(dim=1).clamp(min=1.0)  # (B,)
         phrases = self.encoder.phrases
         if phrases is not None:
             # Behind the last token stands padding, which is no part of a phrase.
@@ -81,10 +83,10 @@ class PaddedEncoder(nn.Module):
             keys = phrase_keys(input_ids, following, self.encoder.vocab_size)
             place, there = find_phrases(keys, phrases)
             there = there & (F.pad(attention_mask[:, 1:], (0, 1)) > 0)
-            x = torch.cat([x, self.encoder.tokens(self.encoder.vocab_size + place)], dim=1)
-            counted = torch.cat([counted, there.to(torch.float32)[:, :, None]], dim=1)
-        mean: Tensor = (x * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1.0)
-        return mean
+            found = there.to(torch.float32)
+            x = x + self.encoder.tokens(self.encoder.vocab_size + place) * found[:, :, None]
+            x = x * (tokens / (tokens + found.sum(dim=1)))[:, None, None]
+        return (x * kept[:, :, None]).sum(dim=1) / tokens[:, None], x
 
 
 def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) -> None:
@@ -95,21 +97,19 @@ def write_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) ->
     Raises:
         InputError: a package of the extra ``export`` is not installed.
     """
-    check_packages("to='onnx'", *(["onnxruntime"] if int8 else []))
+    check_packages("to='onnx'", int8=int8)
     path = folder / "model.onnx"
     tokenizer = fast_tokenizer(encoder.tokenizer, encoder.config.max_tokens)
     (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8"
     )
     (folder / "tokenizer.model").write_bytes(encoder.tokenizer.model)
-    write_graph(encoder, path)
-    if int8:
-        _quantise(path)
+    write_graph(encoder, path, int8=int8)
 
 
-def check_packages(option: str, *further: str) -> None:
-    """Raise `InputError` unless what writes graphs, and `further` packages, are installed."""
-    for package in ("onnx", "onnxscript", *further):
+def check_packages(option: str, *, int8: bool) -> None:
+    """Raise `InputError` unless what writes graphs, or quantises them too, is installed."""
+    for package in ("onnx", "onnxscript", *(["onnxruntime"] if int8 else [])):
         try:
             __import__(package)
         except ImportError as error:
@@ -119,8 +119,8 @@ def check_packages(option: str, *further: str) -> None:
             ) from error
 
 
-def write_graph(encoder: SentenceEncoder, path: Path) -> None:
-    """Write the graph alone, in float32."""
+def write_graph(encoder: SentenceEncoder, path: Path, *, int8: bool = False) -> None:
+    """Write the graph alone, in float32 or with weights of 8 bits."""
     inner = encoder.as_module()
     device = next(inner.parameters()).device
     module = PaddedEncoder(inner).eval()
@@ -135,7 +135,7 @@ def write_graph(encoder: SentenceEncoder, path: Path) -> None:
             module,
             (example, example.clone()),  # one tensor given twice would be one input
             input_names=["input_ids", "attention_mask"],
-            output_names=["sentence_embedding"],
+            output_names=["sentence_embedding", "last_hidden_state"],
             dynamic_shapes={"input_ids": shape, "attention_mask": shape},
             opset_version=OPSET,
             dynamo=True,
@@ -143,6 +143,8 @@ def write_graph(encoder: SentenceEncoder, path: Path) -> None:
         )
     assert program is not None
     program.save(path, external_data=False)
+    if int8:
+        _quantise(path)
 
 
 def _quantise(path: Path) -> None:

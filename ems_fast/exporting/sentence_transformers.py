@@ -15,7 +15,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ems_fast.encoding.encoder import SentenceEncoder
-from ems_fast.errors import InputError
 from ems_fast.exporting.fast_tokenizer import fast_tokenizer
 from ems_fast.exporting.onnx import check_packages, write_graph
 from ems_fast.model.config import ModelConfig
@@ -29,6 +28,21 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("PATH_OF_THIS_FOLDER")
 vectors = model.encode(["Good morning!"], normalize_embeddings=True)  # float32 [1, {width}]
 ```"""
+# Of a table with phrases: by a class of ours, or by ONNX Runtime and stock modules.
+USE_OWN = """\
+```python
+from sentence_transformers import SentenceTransformer  # and ems-fast installed
+
+model = SentenceTransformer("PATH_OF_THIS_FOLDER", trust_remote_code=True)
+vectors = model.encode(["Good morning!"], normalize_embeddings=True)  # float32 [1, {width}]
+```"""
+USE_ONNX = """\
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH_OF_THIS_FOLDER", backend="onnx")
+vectors = model.encode(["Good morning!"], normalize_embeddings=True)  # float32 [1, {width}]
+```"""
 NOTES = [
     "sentence-transformers fails on a batch in which every sentence is empty; beside others, an "
     "empty one gets the zero vector.",
@@ -36,6 +50,8 @@ NOTES = [
 # The folder of a table's module, beside which a graph and its files may lie: model2vec would take
 # weights and ``config.json`` in one folder for its own.
 _STATIC = "0_StaticEmbedding"
+_THEIRS = "sentence_transformers.models."
+_OWN_MODULE = "ems_fast.exporting.table_module.TokenTableModule"
 
 
 def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: str = "") -> None:
@@ -45,23 +61,12 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: s
     The first module's files, the weights among them, go into the folder's subfolder `below`, so
     that there is room for another form of the model.
 
-    Raises:
-        InputError: the model has phrases, which no module of that library knows.
+    It has no phrases: no module of that library knows them.
     """
-    if encoder.config.phrases:
-        raise InputError(
-            f"to: got 'sentence-transformers' for a model of {encoder.config.phrases} phrases, "
-            "which that library cannot express; export it to 'onnx', or train one with phrases=0"
-        )
     modules, state = _static(encoder) if encoder.config.is_table else _bert(encoder)
     first = below or (_STATIC if encoder.config.is_table else "")
     paths = {name: f"{i}_{name}" if i else first for i, name in enumerate(modules)}
-    files: dict[Path, Any] = {
-        folder / "modules.json": _modules(paths),
-        folder / "config_sentence_transformers.json": {
-            "similarity_fn_name": "cosine", "prompts": {}
-        },
-    }  # fmt: skip
+    files = _description(folder, {_THEIRS + name: path for name, path in paths.items()})
     for module, own in modules.items():
         files |= {folder / paths[module] / name: content for name, content in own.items()}
     _write_json(files)
@@ -69,16 +74,43 @@ def write_sentence_transformers(encoder: SentenceEncoder, folder: Path, below: s
     (folder / first / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
 
 
-def add_onnx(encoder: SentenceEncoder, folder: Path) -> None:
+def add_own_module(folder: Path) -> None:
+    """To the files that `ems_fast.load` reads, add those that name our class for them."""
+    _write_json(_description(folder, {_OWN_MODULE: ""}))
+
+
+def write_onnx_alone(encoder: SentenceEncoder, folder: Path, *, int8: bool) -> None:
+    """Write a token table, phrases too, as a graph that stock modules run and pool.
+
+    With `int8` its weights are quantised to 8 bits.
+
+    Raises:
+        InputError: a package of the extra ``export`` is not installed.
+    """
+    add_onnx(encoder, folder, int8=int8)
+    modules = {"Transformer": "", "Pooling": "1_Pooling"}
+    # That library reads no configuration without a type, and nothing more depends on it.
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write_json(
+        {
+            **_description(folder, {_THEIRS + name: path for name, path in modules.items()}),
+            folder / "config.json": {**described, "model_type": "bert", "num_hidden_layers": 0},
+            folder / "sentence_bert_config.json": _limit(encoder.config),
+            folder / "1_Pooling" / "config.json": _pooling(encoder.config),
+        }
+    )
+
+
+def add_onnx(encoder: SentenceEncoder, folder: Path, *, int8: bool = False) -> None:
     """Add the graph of a token table, and the files that describe it to others.
 
     Raises:
         InputError: a package of the extra ``export`` is not installed.
     """
-    check_packages("with_onnx")
+    check_packages("with_onnx", int8=int8)
     config, tokenizer = encoder.config, encoder.tokenizer
     (folder / "onnx").mkdir()
-    write_graph(encoder, folder / "onnx" / "model.onnx")
+    write_graph(encoder, folder / "onnx" / "model.onnx", int8=int8)
     _write_json(
         {
             folder / "config.json": {
@@ -135,20 +167,29 @@ def _bert(encoder: SentenceEncoder) -> _Modules:
         "config.json": _bert_config(config),
         "tokenizer.json": fast_tokenizer(tokenizer),
         "tokenizer_config.json": _tokenizer_config(config, tokenizer),
-        "sentence_bert_config.json": {
-            "max_seq_length": config.max_tokens,
-            "do_lower_case": False,  # the tokenizer's rules decide
-        },
+        "sentence_bert_config.json": _limit(config),
     }
-    pooling = {
+    modules = {"Transformer": transformer, "Pooling": {"config.json": _pooling(config)}}
+    return modules, _bert_state(encoder.module, config)
+
+
+def _limit(config: ModelConfig) -> dict[str, Any]:
+    """The content of ``sentence_bert_config.json``."""
+    return {
+        "max_seq_length": config.max_tokens,
+        "do_lower_case": False,  # the tokenizer's rules decide
+    }
+
+
+def _pooling(config: ModelConfig) -> dict[str, Any]:
+    """The content of the pooling module's ``config.json``: the mean."""
+    return {
         "word_embedding_dimension": config.width,
         "pooling_mode_cls_token": False,
         "pooling_mode_mean_tokens": True,
         "pooling_mode_max_tokens": False,
         "pooling_mode_mean_sqrt_len_tokens": False,
     }
-    modules = {"Transformer": transformer, "Pooling": {"config.json": pooling}}
-    return modules, _bert_state(encoder.module, config)
 
 
 def _bert_config(config: ModelConfig) -> dict[str, Any]:
@@ -208,9 +249,14 @@ def _bert_state(encoder: Encoder, config: ModelConfig) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in bert.items()}
 
 
-def _modules(paths: dict[str, str]) -> list[dict[str, Any]]:
-    """The content of ``modules.json``: modules of the library and where their files are."""
-    return [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{module}"}
-        for i, (module, path) in enumerate(paths.items())
+def _description(folder: Path, modules: dict[str, str]) -> dict[Path, Any]:
+    """The files that name a model's modules: of each class, the path of its files."""
+    named = [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (kind, path) in enumerate(modules.items())
     ]
+    settings = {"similarity_fn_name": "cosine", "prompts": {}}
+    return {
+        folder / "modules.json": named,
+        folder / "config_sentence_transformers.json": settings,
+    }

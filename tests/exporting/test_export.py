@@ -181,8 +181,6 @@ def ours_encode(encoder: SentenceEncoder, sentences: list[str]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def exported(encoder: SentenceEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if encoder.config.phrases:
-        pytest.skip("sentence-transformers has no module for phrases")
     folder = tmp_path_factory.mktemp("exported") / "st"
     return ems_fast.export(encoder, folder, to="sentence-transformers", licence="cc-by-4.0")
 
@@ -190,18 +188,43 @@ def exported(encoder: SentenceEncoder, tmp_path_factory: pytest.TempPathFactory)
 TEXT = [*SENTENCES, "much too long " * 40]
 
 
+def load_exported(library: Any, encoder: SentenceEncoder, folder: Path) -> Any:
+    ours = encoder.config.phrases > 0  # a class of ours, which is loaded if one says so
+    return library.SentenceTransformer(str(folder), device="cpu", trust_remote_code=ours)
+
+
 @pytest.mark.filterwarnings("default")  # those of the other library
 def test_sentence_transformers_gives_the_same_vectors(
     encoder: SentenceEncoder, exported: Path
 ) -> None:
     library = pytest.importorskip("sentence_transformers")
-    model = library.SentenceTransformer(str(exported), device="cpu")
-    if encoder.config.is_table:  # the tokenizer cuts, and the module knows of no limit
+    model = load_exported(library, encoder, exported)
+    if encoder.config.phrases:
+        assert type(model[0]).__name__ == "TokenTableModule"
+    elif encoder.config.is_table:  # the tokenizer cuts, and the module knows of no limit
         assert type(model[0]).__name__ == "StaticEmbedding"
     else:
         assert model.max_seq_length == encoder.config.max_tokens
     vectors = model.encode(TEXT, batch_size=64)
     np.testing.assert_allclose(vectors, ours_encode(encoder, TEXT), rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("encoder", ["phrases"], indirect=True)
+def test_a_table_with_phrases_can_be_small_and_saved_again(
+    encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    folder = ems_fast.export(encoder, tmp_path / "st", to="sentence-transformers", bits=4)
+    load_exported(library, encoder, folder).save_pretrained(str(tmp_path / "again"))
+    vectors = load_exported(library, encoder, tmp_path / "again").encode(["a", "b c"], prompt="d ")
+    ours = ems_fast.load(folder)
+    np.testing.assert_array_equal(vectors, ours.encode(["d a", "d b c"]))
+    np.testing.assert_array_equal(
+        ems_fast.load(tmp_path / "again").encode(["a"]), ours.encode(["a"])
+    )
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        library.SentenceTransformer(str(folder), device="cpu")
 
 
 @pytest.mark.filterwarnings("default")
@@ -222,7 +245,7 @@ def test_sentence_transformers_on_thousands_of_sentences(
 ) -> None:
     library = pytest.importorskip("sentence_transformers")
     sentences = corpus_sentences(corpora, 100)
-    vectors = library.SentenceTransformer(str(exported), device="cpu").encode(sentences)
+    vectors = load_exported(library, encoder, exported).encode(sentences)
     np.testing.assert_allclose(vectors, ours_encode(encoder, sentences), rtol=0, atol=1e-5)
 
 
@@ -235,8 +258,10 @@ def test_the_padded_encoder_gives_the_same_vectors(encoder: SentenceEncoder) -> 
     lengths = torch.tensor([len(i) for i in ids])
     mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
     with torch.inference_mode():
-        vectors = module(padded, mask).numpy()
-    np.testing.assert_allclose(vectors, ours_encode(encoder, TEXT), rtol=0, atol=1e-5)
+        vectors, hidden = module(padded, mask)
+    np.testing.assert_allclose(vectors.numpy(), ours_encode(encoder, TEXT), rtol=0, atol=1e-5)
+    pooled = (hidden * mask[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
+    np.testing.assert_allclose(pooled.numpy(), vectors.numpy(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("default")
@@ -299,7 +324,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("options", "message"),
     [
         ({"to": "tensorflow"}, "to: got 'tensorflow', expected one of 'sentence-transformers'"),
-        ({"to": "sentence-transformers", "bits": 8}, "bits: got 8 with to='sentence"),
+        ({"to": "sentence-transformers", "bits": 3}, "bits: got 3, expected one of"),
         ({"to": "onnx", "bits": 4}, "bits: got 4 with to='onnx', which is written in 32 or 8"),
         ({"to": "ems-fast", "bits": 3}, "bits: got 3"),
     ],
@@ -309,6 +334,17 @@ def test_bad_arguments(
 ) -> None:
     with pytest.raises(InputError, match=message):
         ems_fast.export(encoder, tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bits_of_what_others_read(encoder: SentenceEncoder, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with_onnx = encoder.config.phrases > 0
+    bits = 4 if with_onnx else 8
+    with pytest.raises(InputError, match=f"bits: got {bits} with .* which is written in 32"):
+        ems_fast.export(
+            encoder, tmp_path / "out", to="sentence-transformers", bits=bits, with_onnx=with_onnx
+        )
     assert not list(tmp_path.iterdir())
 
 

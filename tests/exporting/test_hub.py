@@ -40,9 +40,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.fixture(params=["layers", "table"])
-def any_run(request: pytest.FixtureRequest, run: Path, table_run: Path) -> Path:
-    return run if request.param == "layers" else table_run
+@pytest.fixture(params=["run", "table_run", "phrases_run"])
+def any_run(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
 
 
 def load(hub: Hub, name: str = f"hf:{NAME}") -> ems_fast.SentenceEncoder:
@@ -61,7 +62,9 @@ def test_what_is_pushed_is_loaded_by_both_libraries(
     assert downloads <= OURS  # not the other library's
     card = hub.files[NAME]["README.md"].decode()
     assert f'ems_fast.load("hf:{NAME}")' in card
-    assert f'SentenceTransformer("{NAME}")' in card
+    assert f'SentenceTransformer("{NAME}"' in card
+    needs_ours = "trust_remote_code=True" in card
+    assert needs_ours == (ems_fast.load(any_run).config.phrases > 0)
     assert 'license: "mit"' in card
     assert "library_name: sentence-transformers" in card
     assert "ORG/NAME" not in card
@@ -70,7 +73,7 @@ def test_what_is_pushed_is_loaded_by_both_libraries(
     for name, content in hub.files[NAME].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    model = library.SentenceTransformer(str(folder), device="cpu")
+    model = library.SentenceTransformer(str(folder), device="cpu", trust_remote_code=needs_ours)
     np.testing.assert_allclose(model.encode(SENTENCES), wanted, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(ems_fast.load(folder, device="cpu").encode(SENTENCES), wanted)
 

@@ -16,9 +16,9 @@ SENTENCES = ["bade gi", "mo", "kafu teru bade nile", "日本語", "bade gi " * 2
 pytestmark = pytest.mark.filterwarnings("default")  # those of other libraries
 
 
-@pytest.fixture(scope="module")
-def table(table_run: Path) -> SentenceEncoder:
-    return ems_fast.load(table_run)
+@pytest.fixture(scope="module", params=["table_run", "phrases_run"])
+def table(request: pytest.FixtureRequest) -> SentenceEncoder:
+    return ems_fast.load(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,15 @@ def folder(table: SentenceEncoder, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_sentence_transformers_loads_it(folder: Path, wanted: np.ndarray, backend: str) -> None:
     library = pytest.importorskip("sentence_transformers")
+    phrases = not list(folder.glob("*_StaticEmbedding"))
+    if phrases:
+        if backend == "torch":
+            pytest.skip("there is a graph alone")
+        pytest.importorskip(
+            "optimum.onnxruntime", reason="needs optimum-onnx", exc_type=ImportError
+        )
     model = library.SentenceTransformer(str(folder), backend=backend, device="cpu")
-    assert type(model[0]).__name__ == "StaticEmbedding"
+    assert type(model[0]).__name__ == ("Transformer" if phrases else "StaticEmbedding")
     np.testing.assert_allclose(model.encode(SENTENCES), wanted, atol=1e-6)
 
 
@@ -47,14 +54,16 @@ def test_fastembed_loads_it(folder: Path, wanted: np.ndarray) -> None:
     fastembed = pytest.importorskip("fastembed", reason="needs the package fastembed")
     from fastembed.common.model_description import ModelSource, PoolingType
 
+    name = f"own/{folder.parent.name}"
     fastembed.TextEmbedding.add_custom_model(
-        "own/table", pooling=PoolingType.DISABLED, normalization=False, dim=32,
-        sources=ModelSource(hf="own/table"),
+        name, pooling=PoolingType.DISABLED, normalization=False, dim=32,
+        sources=ModelSource(hf=name),
     )  # fmt: skip
-    model = fastembed.TextEmbedding("own/table", specific_model_path=str(folder))
+    model = fastembed.TextEmbedding(name, specific_model_path=str(folder))
     np.testing.assert_allclose(list(model.embed(SENTENCES)), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("table", ["table_run"], indirect=True)
 def test_model2vec_loads_it(folder: Path, wanted: np.ndarray) -> None:
     library = pytest.importorskip("model2vec", reason="needs the package model2vec")
     # From 0.10 on, one function loads the folders of both libraries.
@@ -70,14 +79,14 @@ def test_onnx_runtime_loads_it(folder: Path, wanted: np.ndarray) -> None:
     tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokens.enable_padding(pad_id=0)
     batch = tokens.encode_batch(SENTENCES)
-    (vectors,) = runtime.InferenceSession(str(folder / "onnx" / "model.onnx")).run(
-        ["sentence_embedding"],
-        {
-            "input_ids": np.array([sentence.ids for sentence in batch]),
-            "attention_mask": np.array([sentence.attention_mask for sentence in batch]),
-        },
+    mask = np.array([sentence.attention_mask for sentence in batch])
+    ids = np.array([sentence.ids for sentence in batch])
+    vectors, hidden = runtime.InferenceSession(str(folder / "onnx" / "model.onnx")).run(
+        ["sentence_embedding", "last_hidden_state"], {"input_ids": ids, "attention_mask": mask}
     )
     np.testing.assert_allclose(vectors, wanted, atol=1e-6)
+    pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(pooled, wanted, atol=1e-6)
 
 
 def test_it_is_an_option_of_the_command(
