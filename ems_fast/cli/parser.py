@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = f"{given[0]} needs {package} here, which is not installed; pip install {package}"
         print(f"ems-fast: {words}", file=sys.stderr)
         return EXIT_ERROR
+    except OSError as error:  # of a path that cannot be one, or a machine in trouble
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"ems-fast: {named}{error.strerror or error}", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return 0

@@ -246,7 +246,8 @@ class SentenceEncoder:
             InputError: an over-long sentence, if asked to; an unknown option.
         """
         tokens_at_once = default_batch_tokens(self.place) if batch_tokens is None else batch_tokens
-        check(tokens_at_once >= 1, "batch_tokens", tokens_at_once, "at least 1")
+        fits = 1 <= tokens_at_once < 2**31
+        check(fits, "batch_tokens", tokens_at_once, "at least 1, below 2³¹")
         check_one_of("on_overlong", on_overlong, get_args(OnOverlong))
         form = VectorForm.of(dim, precision, self.dimension)
         threads, limit = num_threads(), self.config.max_tokens

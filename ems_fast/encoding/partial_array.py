@@ -22,6 +22,9 @@ from ems_fast.files.locks import OPEN_FILES_STAY, lock_output
 
 # Recording progress waits for the disk, so it is not done after every piece.
 RECORD_SECONDS = 5.0
+# The name of a partial file is known: a link of that name, laid by somebody else who may write the
+# folder, must not lead to a file of ours.
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 def partial_path(path: Path) -> Path:
@@ -121,7 +124,8 @@ class PartialArray:
             self.counts.clear()
         try:
             # Neither truncated nor new: it may belong to a process that holds the lock.
-            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | _NO_LINKS
+            descriptor = os.open(self._partial, flags, 0o666)
             with open(descriptor, "r+b") as self._file:
                 lock_output(self._file, self._partial, self.path)
                 if self.done == 0:

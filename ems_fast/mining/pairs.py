@@ -220,6 +220,10 @@ def fit_threshold(
             f"scores and labels: have shapes {scores.shape} and {labels.shape}, "
             f"expected [n] both, with at least one pair"
         )
+    if scores.dtype.kind not in "fiu":
+        raise InputError(f"scores: got dtype {scores.dtype}, expected floats")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
     if not np.isfinite(scores).all():
         bad = int((~np.isfinite(scores)).argmax())
         raise InputError(f"scores: item {bad} is {scores[bad]}, expected finite scores")

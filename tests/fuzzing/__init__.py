@@ -11,6 +11,6 @@ from fuzzing.target import Target
 
 def all_targets() -> list[Target]:
     """Everything that is attacked."""
-    from fuzzing import models, readers
+    from fuzzing import arrays, commands, models, readers
 
-    return [*readers.targets(), *models.targets()]
+    return [*readers.targets(), *models.targets(), *arrays.targets(), *commands.targets()]

@@ -24,7 +24,7 @@ from fuzzing import all_targets
 from fuzzing.target import Target
 from fuzzing.worker import SECONDS, work
 
-BLOCK = 20_000
+BLOCK = 10_000
 
 
 @dataclass

@@ -13,7 +13,7 @@ NUMBERS = (
     2**32, 2**53 + 1, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, 10**30,
 )  # fmt: skip
 _DEEP: list[Any] = []
-for _ in range(300):
+for _ in range(100):
     _DEEP = [_DEEP]
 VALUES: tuple[Any, ...] = (
     *NUMBERS, None, True, False, 0.5, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), "",
@@ -118,7 +118,7 @@ def mutate_tree(rng: random.Random, tree: Any, values: Sequence[Any] = VALUES) -
     for _ in range(rng.choice((1, 1, 2))):
         places = list(_places(tree))
         if not places:
-            return rng.choice(values)
+            return copy.deepcopy(rng.choice(values))
         parent, key = rng.choice(places)
         what = rng.randrange(10)
         if what == 0:
@@ -131,8 +131,8 @@ def mutate_tree(rng: random.Random, tree: Any, values: Sequence[Any] = VALUES) -
         elif what == 3 and isinstance(parent[key], (list, str)):
             parent[key] = parent[key] * 2
         else:
-            parent[key] = rng.choice(values)
-    return rng.choice(values) if rng.random() < 0.02 else tree
+            parent[key] = copy.deepcopy(rng.choice(values))
+    return copy.deepcopy(rng.choice(values)) if rng.random() < 0.02 else tree
 
 
 def _places(tree: Any) -> Any:

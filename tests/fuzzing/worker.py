@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import mmap
+import os
 import random
 import resource
 import signal
@@ -23,6 +24,8 @@ from fuzzing.target import Attempt, Target
 # What a case may take: seconds of the processor, and address space beyond what there was before.
 SECONDS = 10
 MEMORY = 1 << 30
+# Files there take a third of the time of those on a disk.
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 class Hang(BaseException):
@@ -83,7 +86,7 @@ def work(
     warnings.simplefilter("error")  # as in every test; but these are for users
     warnings.simplefilter("ignore", EncodingWarning)
     with (
-        tempfile.TemporaryDirectory(prefix="fuzz-") as folder,
+        tempfile.TemporaryDirectory(prefix="fuzz-", dir=IN_MEMORY) as folder,
         status.open("r+b") as file,
         trace.open("w") as last_words,
     ):

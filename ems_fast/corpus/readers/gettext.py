@@ -19,8 +19,9 @@ from ems_fast.text.languages import check_pair, is_known, spell_code
 _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d{1,9})\])?[ \t]*(".*")')
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _HEADER_BYTES = 1 << 13
-# What a character set must leave as it is: a file of another kind has no lines or strings as ours.
-_ASCII = "\t\n" + "".join(map(chr, range(32, 92))) + "\\u0041" + "".join(map(chr, range(93, 126)))
+# What a character set must leave as it is: others have no lines and strings such as a catalogue's,
+# or are codes of something else than text.
+_ASCII = "\t\n .xn--tda. \\u0041" + "".join(chr(c) for c in range(33, 126) if c != 92)
 # A compiled catalogue is read whole, and the largest have a few megabytes.
 _MOST_BYTES = 1 << 26
 _LANGUAGE = re.compile(r"\s*language\s*:\s*(\S.*)", re.IGNORECASE)

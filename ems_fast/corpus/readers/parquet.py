@@ -9,7 +9,7 @@ from typing import Any
 
 from ems_fast.corpus.readers.base import RawPair
 from ems_fast.corpus.readers.records import RecordReader
-from ems_fast.errors import BackendError, InputError
+from ems_fast.errors import BackendError, EmsError, InputError
 from ems_fast.files.streams import open_raw
 
 _ROWS = 8192
@@ -51,7 +51,10 @@ class Parquet(RecordReader):
         try:
             with open_raw(self.location, seekable=True) as raw:
                 yield parquet.ParquetFile(raw, buffer_size=_BUFFER, pre_buffer=False)
-        except (pyarrow.ArrowException, OSError) as error:
+        except EmsError:
+            raise
+        # Its own errors, names and texts that are not UTF-8, columns that are not there.
+        except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{self.path}: is damaged or no Parquet ({reason})") from error
 

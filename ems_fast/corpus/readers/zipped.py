@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import lzma
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_LZMA, BadZipFile, ZipFile, ZipInfo
 
 from ems_fast.corpus.readers.base import FileReader, RawPair
 from ems_fast.errors import EmsError, InputError
@@ -20,7 +19,7 @@ from ems_fast.text.languages import check_pair, is_known, spell_code
 
 # What the library raises where an archive is damaged, or packed as it cannot unpack.
 _DAMAGED = (
-    BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
+    BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError,
 )  # fmt: skip
 # Text packs to a tenth, repetitive text to a fiftieth. What packs better by far is no text, and
 # is refused where it would be large.
@@ -84,6 +83,11 @@ class ZippedMoses(FileReader):
         files, (first, second) = fitting[0]
         check_pair(first, second, self.name)
         for info in (files[first], files[second]):
+            if info.compress_type == ZIP_LZMA:  # asks for as much memory as it likes
+                raise InputError(
+                    f"{self.path}: {info.filename} is packed with LZMA, which is not read; pack "
+                    "the archive as usual, with deflate"
+                )
             if info.file_size > max(_SMALL, MAX_RATIO * info.compress_size):
                 raise InputError(
                     f"{self.path}: {info.filename} would unpack from {info.compress_size:,} to "
