@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ems_fast.alignment.align import align
+from ems_fast.alignment.tmx import write_tmx
 from ems_fast.encoding.protocol import Encodes
 from ems_fast.errors import InputError, check_one_of
 from ems_fast.files.streams import check_file, read_lines
+from ems_fast.mining.search import write_pairs
 from ems_fast.text.languages import check_pair, parse_pair
 
 Form = Literal["tsv", "tmx"]
@@ -77,11 +79,12 @@ def align_files(
         sides = [_lines(source_file), _lines(target_file)]
         aligned = align(encoder, *sides, max_lines=max_lines)
         unaligned += sum(not (block.source and block.target) for block in aligned.blocks)
-        written += sum(1 for _ in aligned.pairs(min_score))
+        found = list(aligned.pairs(min_score))
+        written += len(found)
         if pair is None:
-            aligned.to_tsv(result, min_score=min_score)
+            write_pairs(result, found)
         else:
-            aligned.to_tmx(result, *pair, min_score=min_score)
+            write_tmx(result, found, *pair)
     return AlignedFiles(len(todo), skipped, written, unaligned)
 
 

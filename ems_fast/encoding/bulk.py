@@ -19,6 +19,7 @@ from typing import Any
 
 from ems_fast.encoding.embeddings import FORMAT, manifest_path, shard_path
 from ems_fast.encoding.encoder import (
+    CPU,
     EncodingWarning,
     OnOverlong,
     SentenceEncoder,
@@ -218,8 +219,8 @@ def _places(
     encoder: SentenceEncoder, workers: int | None, devices: Sequence[str] | None
 ) -> list[str]:
     """The device of every worker."""
-    found = [encoder.place]
-    if devices:
+    found = list(devices or [encoder.place])
+    if devices and not set(devices) <= set(CPU):
         from ems_fast.distributed.ranks import resolve_device
 
         found = [str(resolve_device(device)) for device in devices]

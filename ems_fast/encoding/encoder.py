@@ -37,8 +37,9 @@ CHUNK_SENTENCES = 32_768
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 OnOverlong = Literal["truncate", "error"]
-# What a table that was loaded as such computes in already.
+# What a table that was loaded as such computes in already, and the names of where.
 _AS_STORED = (None, "float32")
+CPU = ("cpu", "cpu:0")
 Preprocessing: TypeAlias = Callable[[Sequence[str], str | None], Sequence[str]]
 """Sentences and their language to the text that the tokenizer gets."""
 
@@ -354,7 +355,7 @@ class SentenceEncoder:
         Raises:
             InputError: the device does not exist here, or the dtype does not go with it.
         """
-        if self._table is not None and str(device or "cpu") == "cpu" and dtype in _AS_STORED:
+        if self._table is not None and str(device or "cpu") in CPU and dtype in _AS_STORED:
             return self
         from ems_fast.distributed.ranks import resolve_device
 

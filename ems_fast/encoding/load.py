@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ems_fast.encoding.encoder import Dtype, SentenceEncoder, default_dtype, resolve_dtype
+from ems_fast.encoding.encoder import CPU, Dtype, SentenceEncoder, default_dtype, resolve_dtype
 from ems_fast.encoding.hub import download, on_hub
 from ems_fast.encoding.released.text import preprocess_released
 from ems_fast.encoding.shipped import folder_of
@@ -60,7 +60,7 @@ def load(
         folder = RunFolder(folder_of(run))
         document = folder.read_config()
     config = folder.model_config(document)
-    table_alone = config.is_table and str(device or "cpu") == "cpu"
+    table_alone = config.is_table and str(device or "cpu") in CPU
     as_stored = table_alone and dtype in (None, "float32")
     if not as_stored:
         from ems_fast.distributed.ranks import resolve_device

@@ -20,7 +20,7 @@ from ems_fast.model.token_table import TokenTable
 from ems_fast.runs.folder import RunFolder
 
 
-class TokenTableModule(InputModule):
+class TokenTableModule(InputModule):  # type: ignore[misc]
     """Sentences to their embeddings, by the kernel that ems-fast encodes with, on the CPU.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ems_fast.encoding.encoder import CPU
 from ems_fast.ops.threads import num_threads
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class TorchArrays(Arrays):
 
 def arrays_on(device: torch.device | str) -> Arrays:
     """What computes on a device: torch, which is needed for that, on all but the CPU."""
-    return Arrays() if str(device) == "cpu" else TorchArrays(device)
+    return Arrays() if str(device) in CPU else TorchArrays(device)
 
 
 def _finish(done: Iterable[None]) -> None:

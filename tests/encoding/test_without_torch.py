@@ -36,7 +36,9 @@ encoder = pickle.loads(pickle.dumps(encoder)).to("cpu")
 np.save(output + "vectors.npy", encoder.encode(sentences))
 with open(output + "lines.txt", "w", encoding="utf-8") as file:
     file.writelines(line + "\\n" for line in sentences)
-ems_fast.encode_file(encoder, output + "lines.txt", output + "file.npy", progress=False)
+encoder = encoder.to("cpu:0")
+file = output + "lines.txt", output + "file.npy"
+ems_fast.encode_file(encoder, *file, devices=["cpu:0"], progress=False)
 assert sys.modules["torch"] is None
 """
 
