@@ -54,13 +54,15 @@ def read_texts(text: Sequence[str | Path] | None) -> Lines:
     paths = [Path(path) for path in ([text] if isinstance(text, (str, Path)) else text)]
     for path in paths:
         found = groups.setdefault(_language_of(path), {})
-        found.update((line.strip(), None) for _, line in read_lines(path) if line.strip())
-        total = sum(map(len, groups.values()))
-        if total > MAX_LINES:
-            raise InputError(
-                f"text: has {total:,} lines up to {path}, but a page searches at most "
-                f"{MAX_LINES:,}; give fewer"
-            )
+        room = MAX_LINES - sum(map(len, groups.values())) + len(found)
+        for number, line in read_lines(path):
+            if line.strip():
+                found[line.strip()] = None
+            if len(found) > room:
+                raise InputError(
+                    f"text: has more lines than the {MAX_LINES:,} that a page searches, from line "
+                    f"{number:,} of {path} on; give fewer"
+                )
     kept = [{"language": code, "lines": list(lines)} for code, lines in groups.items() if lines]
     if not kept:
         raise InputError(f"text: there is no line with text in {', '.join(map(str, paths))}")

@@ -258,12 +258,13 @@ def test_too_many_lines_are_refused(
     table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "MAX_LINES", 3)
-    path = tmp_path / "lines.txt"
-    path.write_text("a\nb\nc\nd\n")
+    paths = [tmp_path / name for name in ("lines.txt", "more.txt")]
+    paths[0].write_text("a\nb\na\nc\n")
+    paths[1].write_text("c\nd\ne\n")
     with pytest.raises(
-        InputError, match=r"text: has 4 lines up to .*, but a page searches at most 3"
+        InputError, match=r"text: has more lines than the 3 .*, from line 2 of .*more"
     ):
-        ems_fast.export(table_run, tmp_path / "site", to="web", text=[path])
+        ems_fast.export(table_run, tmp_path / "site", to="web", text=paths)
 
 
 def test_a_model_with_layers_is_refused(run: Path, tmp_path: Path, lines: Path) -> None:
