@@ -16,7 +16,8 @@ PACKAGE = "ems_fast"
 # From the top down; a room may import itself and the rooms after it.
 ROOMS = (
     "cli", "demo", "exporting", "training", "reporting", "evaluation", "filtering", "alignment",
-    "mining", "encoding", "runs", "corpus", "model", "ops", "distributed", "text", "files", "errors",
+    "mining", "encoding", "runs", "corpus", "model", "ops", "distributed", "text", "files",
+    "errors",
 )  # fmt: skip
 ELSEWHERE = {"__main__": "cli"}  # `python -m ems_fast` is the command line
 COMPILED = {"_kernels", "_encoding", "_cuda", "_batching"}  # modules without imports of their own
