@@ -176,10 +176,12 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     return [at * step for at in range(first, last + 1)]
 
 
-def sparkline(points: Points) -> str:
-    """Percentages over time, in the size of a word."""
+def sparkline(points: Points, floor: float) -> str:
+    """Percentages from `floor` to 100 over time, in the size of a word."""
     most = points[-1][0] or 1.0
-    corners = [f"{2 + 76 * x / most:.1f} {20 - 0.18 * y:.1f}" for x, y in points]
+    corners = [
+        f"{2 + 76 * x / most:.1f} {20 - 18 * (y - floor) / (100 - floor):.1f}" for x, y in points
+    ]
     line = "L".join(corners) if len(corners) > 1 else f"{corners[0]}h0"
     return f"<svg class='spark' viewBox='0 0 80 22' aria-hidden='true'><path d='M{line}'/></svg>"
 

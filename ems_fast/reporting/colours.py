@@ -85,8 +85,8 @@ def heat(step: int, scheme: str) -> tuple[str, str]:
     if scheme == "light":
         background = srgb(0.97 - 0.42 * strength, 0.02 + 0.13 * strength, hue if at else 40)
     else:
-        background = srgb(0.27 + 0.33 * strength, 0.02 + 0.11 * strength, hue if at else 40)
-    return background, max(("#14161d", "#ffffff"), key=lambda ink: contrast(ink, background))
+        background = srgb(0.27 + 0.38 * strength, 0.02 + 0.11 * strength, hue if at else 40)
+    return background, max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, background))
 
 
 def rules(scheme: str) -> str:

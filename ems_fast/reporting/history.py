@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from ems_fast.reporting.matrix import pivot
 from ems_fast.runs.folder import RunFolder, best_evaluation
@@ -54,19 +55,28 @@ class History:
         """The evaluation whose weights were kept, if there was one."""
         return best_evaluation(self.evaluations)
 
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The last line that says how far the run has come; None before there is one."""
+        lines = [
+            one for one in (*self.train, *self.evaluations) if {"pairs", "minutes"} <= set(one)
+        ]
+        return max(lines, key=lambda line: int(line["step"]), default=None)
+
     def curve(self, name: str, axis: Axis = "pairs") -> Points:
         """A value of the training lines over `axis`; lines without a finite one are left out."""
         lines = [x for x in self.train if _finite(x.get(axis)) and _finite(x.get(name))]
         return thinned([(float(line[axis]), float(line[name])) for line in lines])
 
     def place(self, line: dict[str, Any], axis: Axis) -> float:
-        """Where on `axis` a line lies that may know its step alone."""
+        """Where on `axis` a line lies, also of one that knows its step alone."""
         if _finite(line.get(axis)):
             return float(line[axis])
-        steps = [float(one.get("step", 0)) for one in self.train]
-        before = bisect_right(steps, float(line.get("step", 0)))
-        found = self.train[before - 1].get(axis, 0.0) if before else 0.0
-        return float(found) if _finite(found) else 0.0
+        known = [one for one in self.train if _finite(one.get("step")) and _finite(one.get(axis))]
+        if not known:
+            return 0.0
+        steps = np.array([0.0, *(one["step"] for one in known)])
+        return float(np.interp(line.get("step", 0), steps, [0.0, *(one[axis] for one in known)]))
 
     def averages(self, axis: Axis = "pairs") -> dict[str, Points]:
         """Accuracy in percent by collection, over `axis`."""

@@ -25,7 +25,8 @@ def run_page(history: History, findings: Findings) -> str:
     after = "" if findings.step is None else f", weights of step {findings.step:,}"
     found = [
         sections.section("languages", "Languages", sections.languages(history, findings),
-                         "How often the nearest sentence is the translation, both ways."),
+                         "How often the nearest sentence is the translation, both ways. A pale "
+                         "line is a language: point at its row."),
         sections.section("matrix", "Languages against languages",
                          absent if findings.matrix is None else sections.matrix(findings.matrix),
                          f"On {text} sentences{after}." if text else ""),

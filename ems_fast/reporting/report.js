@@ -142,11 +142,13 @@
     const hint = panel.firstElementChild;
     const points = all(".pt", map);
     const rays = all(".ray", map);
-    const text = (point) => point.getAttribute("aria-label");
+    const buttons = all(".legend-buttons button", map.closest("section"));
     const line = (point) => {
-      const [, code, sentence] = text(point).match(/^(.*?): ([^]*)$/);
+      const button = buttons[point.dataset.l];
+      const code = button.querySelector("[data-lang]").dataset.lang;
+      const sentence = point.getAttribute("aria-label").slice(`${code}: `.length);
       const item = make("li");
-      const mark = map.ownerDocument.querySelector(`.legend-buttons [data-l="${point.dataset.l}"] svg`);
+      const mark = button.querySelector("svg");
       const words = make("span", sentence);
       words.dir = "auto";
       words.lang = code.replaceAll("_", "-");
@@ -197,7 +199,6 @@
       if (event.key === "ArrowUp") return first(i, -1);
       return i;
     });
-    const buttons = all(".legend-buttons button", map.closest("section"));
     for (const button of buttons) {
       button.addEventListener("click", () => {
         button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");

@@ -71,7 +71,7 @@ def definitions(facts: Mapping[str, str]) -> str:
 def overview(history: History, findings: Findings) -> str:
     """The figures that matter most, and a sentence on where the model is strong and weak."""
     facts = []
-    best, last = history.best, history.train[-1] if history.train else None
+    best, last = history.best, history.last
     if best is not None:
         (name, value), *_ = best["accuracy"].items()
         facts.append((f"{100 * value:.1f} %", "translations found", f"of {name} sentences"))
@@ -150,19 +150,22 @@ def languages(history: History, findings: Findings) -> str:
         drawn = [Curve(code, points, None, code) for code, points in found.items()]
         drawn.append(Curve("mean", averages.get(name, []), 0))
         lowest = min(y for points in found.values() for _, y in points)
+        floor = 10.0 * max(0, (lowest - 1) // 10)
         chart = Chart(
             f"Translations found, {name}", drawn, "pairs seen", "%",
-            floor=10.0 * max(0, (lowest - 1) // 10), ceiling=100.0,
+            floor=floor, ceiling=100.0,
         )  # fmt: skip
-        rows = _language_rows(found, history, findings.text)
+        rows = _language_rows(found, floor, history, findings.text)
         parts.append(
-            f"<div class='beside'>{chart.html(legend=False, table=False)}"
+            f"<div class='beside'>{chart.html(table=False)}"
             f"{scrolling(rows, f'accuracy by language, {name}')}</div>"
         )
     return "".join(parts)
 
 
-def _language_rows(found: Mapping[str, Points], history: History, text: TextFacts | None) -> str:
+def _language_rows(
+    found: Mapping[str, Points], floor: float, history: History, text: TextFacts | None
+) -> str:
     trained: dict[str, int] = defaultdict(int)
     for pair, count in history.config.get("data", {}).get("language_pairs", {}).items():
         for code in {*pair.split("-", 1), pair}:
@@ -176,7 +179,8 @@ def _language_rows(found: Mapping[str, Points], history: History, text: TextFact
             f"<tr data-key='{escape(code)}' tabindex='-1'>"
             f"<th scope='row' data-lang='{escape(code)}'>{escape(code)}</th>"
             f"<td class='bar' style='--v:{last:.1f}'>{last:.1f}</td>"
-            f"<td>{sparkline(points)}</td><td>{f'{trained[code]:,}' if trained[code] else '–'}</td>"
+            f"<td>{sparkline(points, floor)}</td>"
+            f"<td>{f'{trained[code]:,}' if trained[code] else '–'}</td>"
             f"<td>{'–' if half is None else f'{half} / {most}'}</td></tr>"
         )
     return (
@@ -213,7 +217,8 @@ def matrix(found: Matrix) -> str:
     dense = " dense" if len(found.languages) > _DENSE else ""
     steps = "".join(f"<span class='h{step}'></span>" for step in range(11))
     drawn = (
-        f"<table class='matrix{dense}'><caption>from (row) to (column), %</caption>"
+        f"<table class='matrix{dense}' style='--n:{len(found.languages) + 1}'>"
+        "<caption>from (row) to (column), %</caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     return (

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ems_fast.reporting.meanings import Pool, shown
-from ems_fast.reporting.projection import neighbours_kept, tsne
+from ems_fast.reporting.projection import FloatArray, neighbours_kept, tsne
 
 MOST_POINTS = 400
 _FEWEST_MEANINGS = 25  # if there are as many: a map of three tells little
+_LEAST, _PUSHES = 0.017, 30  # the distance of two marks, and steps towards it
 _LOOKED_AT = 300  # meanings, those in the most languages
 
 
@@ -54,7 +55,7 @@ def draw_map(found: Sequence[Pool]) -> SentenceMap | None:
     meanings = np.array([at for *_, at in points])
     places = tsne(vectors)
     low, extent = places.min(axis=0), np.ptp(places, axis=0)
-    places = (places - low) / np.where(extent > 0, extent, 1.0)
+    places = apart((places - low) / np.where(extent > 0, extent, 1.0))
     return SentenceMap(
         x=places[:, 0].round(4).tolist(),
         y=places[:, 1].round(4).tolist(),
@@ -65,6 +66,21 @@ def draw_map(found: Sequence[Pool]) -> SentenceMap | None:
         near=neighbours_kept(places, meanings),
         near_vectors=neighbours_kept(vectors, meanings),
     )
+
+
+def apart(places: FloatArray) -> FloatArray:
+    """Places [n, 2] in the unit square, moved as little as lets marks be told from each other."""
+    places = places.copy()
+    for _ in range(_PUSHES):
+        offsets = places[:, None] - places  # (n, n, 2)
+        distances = np.hypot(offsets[..., 0], offsets[..., 1])
+        # Of marks in the same place, the order decides which goes where.
+        same = (distances == 0) & ~np.eye(len(places), dtype=bool)
+        offsets[..., 0] += same * np.sign(np.subtract.outer(*[np.arange(len(places))] * 2)) * 1e-6
+        push = np.where(distances < _LEAST, (_LEAST - distances) / (distances + 1e-6), 0.0)
+        places += 0.4 * (push[..., None] * offsets).sum(axis=1)
+    clipped: FloatArray = places.clip(0, 1)
+    return clipped
 
 
 def _choose(groups: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:

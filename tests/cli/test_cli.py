@@ -100,10 +100,20 @@ def test_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run)]) == 0
     assert str(run / "report.html") in capsys.readouterr().out
     page = (run / "report.html").read_text()
-    assert "<svg" in page
-    assert "en-de" in page
-    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "id='map'" in page
+    assert "http://" not in page
     assert "https://" not in page
+
+
+def test_report_compares_runs(
+    run: Path, table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "compare.html"
+    assert main(["report", str(run), str(table_run), "--output", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert "What differs in their settings" in page.read_text()
+    assert main(["report", str(run), str(table_run)]) == 2
+    assert "output: is missing" in capsys.readouterr().err
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
