@@ -125,24 +125,31 @@ EMS_INLINE void multiply_tile(float* tile, std::int64_t stride, const float* a, 
 }
 #endif
 
+// The words of two vectors of four at these places, counted through both.
+#if defined(__clang__)
+#define EMS_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int Places __attribute__((vector_size(16)));
+#define EMS_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
+#endif
+
 // Four rows of four words become four columns of four.
 template <typename Word>
 EMS_INLINE void transpose_four(Word* to, std::int64_t to_stride, const Word* from,
                                std::int64_t stride) {
-  typedef int Index __attribute__((vector_size(16)));
   typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
   const Four r0 = *reinterpret_cast<const Four*>(from);
   const Four r1 = *reinterpret_cast<const Four*>(from + stride);
   const Four r2 = *reinterpret_cast<const Four*>(from + 2 * stride);
   const Four r3 = *reinterpret_cast<const Four*>(from + 3 * stride);
-  const Four a = __builtin_shuffle(r0, r1, Index{0, 4, 1, 5});
-  const Four b = __builtin_shuffle(r2, r3, Index{0, 4, 1, 5});
-  const Four c = __builtin_shuffle(r0, r1, Index{2, 6, 3, 7});
-  const Four d = __builtin_shuffle(r2, r3, Index{2, 6, 3, 7});
-  *reinterpret_cast<Four*>(to) = __builtin_shuffle(a, b, Index{0, 1, 4, 5});
-  *reinterpret_cast<Four*>(to + to_stride) = __builtin_shuffle(a, b, Index{2, 3, 6, 7});
-  *reinterpret_cast<Four*>(to + 2 * to_stride) = __builtin_shuffle(c, d, Index{0, 1, 4, 5});
-  *reinterpret_cast<Four*>(to + 3 * to_stride) = __builtin_shuffle(c, d, Index{2, 3, 6, 7});
+  const Four a = EMS_SHUFFLE(r0, r1, 0, 4, 1, 5);
+  const Four b = EMS_SHUFFLE(r2, r3, 0, 4, 1, 5);
+  const Four c = EMS_SHUFFLE(r0, r1, 2, 6, 3, 7);
+  const Four d = EMS_SHUFFLE(r2, r3, 2, 6, 3, 7);
+  *reinterpret_cast<Four*>(to) = EMS_SHUFFLE(a, b, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(to + to_stride) = EMS_SHUFFLE(a, b, 2, 3, 6, 7);
+  *reinterpret_cast<Four*>(to + 2 * to_stride) = EMS_SHUFFLE(c, d, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(to + 3 * to_stride) = EMS_SHUFFLE(c, d, 2, 3, 6, 7);
 }
 
 // Columns that `pack_columns` takes at most: with DEPTH rows of words, a quarter of a second-level

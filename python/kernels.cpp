@@ -1,6 +1,8 @@
 // ems_fast._kernels: bindings, no logic. Tensors arrive as addresses and sizes that ems_fast/ops
 // has checked; nothing here knows torch.
+#if defined(_OPENMP)
 #include <omp.h>
+#endif
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -31,7 +33,13 @@ using Size = std::int64_t;
 void bind_machine(py::module_& m) {
   bind_isa(m);
   m.def("has_fast_bfloat16", &ems::has_fast_bfloat16);
-  m.def("openmp_max_threads", [] { return omp_get_max_threads(); });
+  m.def("openmp_max_threads", [] {  // 0: compiled without OpenMP
+#if defined(_OPENMP)
+    return omp_get_max_threads();
+#else
+    return 0;
+#endif
+  });
 }
 
 void bind_bag_of_words(py::module_& m) {

@@ -42,7 +42,7 @@ def openmp_libraries() -> list[str]:
 
 def shares_threads_with_torch() -> bool:
     """Whether the kernels run in torch's thread pool: both then see one number of threads."""
-    if native.import_error() is not None:
+    if not native.has_openmp():  # or no kernels at all
         return True
     threads = torch.get_num_threads()
     try:

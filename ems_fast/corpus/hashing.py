@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 _U64 = np.dtype("<u8")
 _PARTITION = 1 << 18  # hashes sorted at a time
+_ZEROS = 1 << 20  # bytes written at a time
 _ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
@@ -56,7 +56,8 @@ def flag_duplicates(path: Path, hashes: Iterable[npt.NDArray[np.uint64]], count:
     beside `path`, so that equal ones meet in one that is small enough to be sorted in memory.
     """
     with path.open("wb") as file:  # a full disk shows here: in mapped memory it would be a signal
-        os.posix_fallocate(file.fileno(), 0, count)
+        for start in range(0, count, _ZEROS):
+            file.write(bytes(min(_ZEROS, count - start)))
     flags = np.memmap(path, dtype=np.bool_, mode="r+", shape=(count,))
     duplicates = 0
     for entries in _partitions(path, hashes, count):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from ems_fast.files.tensors import MappedTensors
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops.isa import choose_isa
 from ems_fast.ops.threads import num_threads
-
-choose_isa(_encoding)
 
 # The numbers of the storage types in the kernel (csrc/encoding/pooling.h).
 _TYPES = {
@@ -28,6 +27,12 @@ _NAME = "encoder.tokens.weight"
 _PHRASES = "encoder.phrases"
 
 Ints = npt.NDArray[np.int64]
+
+
+@cache
+def _kernels() -> ModuleType:
+    choose_isa(_encoding)
+    return _encoding
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class TokenTable:
         """
         ids, starts, lengths = (np.ascontiguousarray(x, np.int64) for x in (ids, starts, lengths))
         found = np.empty((len(lengths), dim), np.float32)
-        _encoding.means(
+        _kernels().means(
             found.ctypes.data,
             self.rows.ctypes.data,
             None if self.scales is None else self.scales.ctypes.data,

@@ -44,7 +44,8 @@ def _cpu_backends() -> list[Backend]:
         if isa not in available:
             detail = "compiled, but this processor does not have these instructions"
         elif isa == active:
-            detail = f"C++ kernels with OpenMP, {torch.get_num_threads()} threads"
+            threads = f"with OpenMP, {torch.get_num_threads()} threads"
+            detail = f"C++ kernels {threads if native.has_openmp() else 'without OpenMP, 1 thread'}"
         else:
             detail = f"C++ kernels; {active} is faster here"
         found.append(Backend(f"cpu-{isa}", isa in available, isa == active, detail))

@@ -191,6 +191,11 @@ def cuda_has_bfloat16(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def has_openmp() -> bool:
+    """Whether the kernels of training were compiled to use several threads."""
+    return _kernels is not None and _kernels.openmp_max_threads() > 0
+
+
 def has_fast_gemm() -> bool:
     """Whether the compiled float32 matrix products were built for this processor's vectors."""
     return _kernels is not None and bool(_kernels.gemm_is_fast())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -152,7 +152,9 @@ def train(
         sets = _eval_sets(eval_sets, plan.corpus.languages)
         plan.options.batches.require_enough_pairs(plan.corpus, ranks.world)
         with _alone(folder, ranks, begun=plan.resumed):
-            return _run(plan, folder, ranks, sets, progress)
+            events = folder.path / "tensorboard" if ranks.main else None
+            with closing(Console(progress and ranks.main, events)) as console:
+                return _run(plan, folder, ranks, sets, console)
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
 
 
 def _run(
-    plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
+    plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], console: Console
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
     torch.manual_seed(chosen.batches.seed)
@@ -290,7 +292,6 @@ def _run(
         ems.encoder.phrases.copy_(plan.phrases)
     parts = None if plan.start is None else plan.start.copy_into(ems)
     ems.to(ranks.device)
-    console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
     trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher)
     if plan.resumed:

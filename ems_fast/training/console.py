@@ -72,6 +72,12 @@ class Console:
         self.say(f"step {progress.step:,}, {progress.pairs:,} pairs: {scores.summary()}")
         self._plot("evaluation", scores.averages, progress.step)
 
+    def close(self) -> None:
+        """End what writes for TensorBoard, which has a thread of its own."""
+        if self._writer is not None and self._events is not None:
+            with write_errors(self._events):
+                self._writer.close()
+
     def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
         if self._writer is not None and self._events is not None:
             with write_errors(self._events):

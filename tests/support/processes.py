@@ -105,11 +105,16 @@ def _run(
 
 
 def start_two(corpus: Path, run: Path, **options: Any) -> list[BaseProcess]:
-    """Two ranks that nobody watches over, as on two machines; see `said` for their stderr."""
+    """Two ranks; see `start_ranks`."""
+    return start_ranks(2, corpus, run, **options)
+
+
+def start_ranks(world: int, corpus: Path, run: Path, **options: Any) -> list[BaseProcess]:
+    """Ranks that nobody watches over, as on several machines; see `said` for their stderr."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = str(found.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
         start(
             corpus,
@@ -118,12 +123,12 @@ def start_two(corpus: Path, run: Path, **options: Any) -> list[BaseProcess]:
             stderr=said(run, rank),
             **options,
         )
-        for rank in (0, 1)
+        for rank in range(world)
     ]
 
 
 def said(run: Path, rank: int) -> Path:
-    """Where the stderr of a rank of `start_two` goes."""
+    """Where the stderr of a rank of `start_ranks` goes."""
     return run.with_name(f"{run.name}.rank{rank}")
 
 
