@@ -181,7 +181,7 @@ def _extend(subparsers: Any) -> None:
     _add_output(parser, "folder of the new run")
     parser.add_argument("--replay", nargs="+", metavar="FILE_OR_FOLDER",
                         help=described(ems_fast.extend, "Args")["replay"])  # fmt: skip
-    _add_options(parser, ems_fast.extend, "keep", "new_pieces")
+    _add_options(parser, ems_fast.extend, "keep", "new_pieces", "new_phrases")
     _add_options(parser, ems_fast.train, "eval_sets", "device")
     _add_quiet(parser)
     _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))

@@ -208,6 +208,7 @@ def _begin(
         corpus = _corpus(corpora, folder, base, start, ranks, progress, prepare_options)
     if start is not None:
         start.check_tokenizer(corpus)
+        start = start.with_phrases_of(corpus)
     sized = replace(base, vocab_size=corpus.vocab_size, languages=_languages(corpus, start))
     if sized.max_tokens < corpus.max_tokens:
         raise InputError(
@@ -378,10 +379,11 @@ def _corpus(
                 f"prepare_options: got {', '.join(given)}, but with init the text is read with the "
                 "tokenizer of that model; leave them out"
             )
-        options = {"tokenizer": start.tokenizer, **options}
+        advised = {"tokenizer": start.tokenizer, "max_tokens": base.max_tokens}
+    else:
+        advised = recommended_tokenizer(base)
     if ranks.main:
-        options = {**recommended_tokenizer(base), **options}
-        corpus = prepare(corpora, folder.corpus, progress=progress, **options)
+        corpus = prepare(corpora, folder.corpus, progress=progress, **{**advised, **options})
         if progress:
             print(format_report(corpus.report))
     ranks.barrier()
