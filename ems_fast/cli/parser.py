@@ -154,7 +154,9 @@ def _train(subparsers: Any) -> None:
         "--auto-resume", action="store_true",
         help="continue the run in --output if there is one, else start it",
     )  # fmt: skip
-    _add_options(parser, ems_fast.train, "init", "eval_sets", "rank_timeout_minutes", "device")
+    _add_options(
+        parser, ems_fast.train, "init", "eval_sets", "trackers", "rank_timeout_minutes", "device"
+    )
     _add_quiet(parser)
     _add_training(parser)
 
@@ -182,7 +184,7 @@ def _extend(subparsers: Any) -> None:
     parser.add_argument("--replay", nargs="+", metavar="FILE_OR_FOLDER",
                         help=described(ems_fast.extend, "Args")["replay"])  # fmt: skip
     _add_options(parser, ems_fast.extend, "keep", "new_pieces", "new_phrases")
-    _add_options(parser, ems_fast.train, "eval_sets", "device")
+    _add_options(parser, ems_fast.train, "eval_sets", "trackers", "device")
     _add_quiet(parser)
     _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))
 

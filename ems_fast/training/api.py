@@ -33,6 +33,7 @@ from ems_fast.training.teacher import (
     open_teacher,
     teach,
 )
+from ems_fast.training.trackers import Following, Trackers, names_of, open_trackers
 from ems_fast.training.trainer import Trainer
 from ems_fast.training.validation import held_out_sets
 
@@ -69,6 +70,7 @@ def train(
     init: Init | None = None,
     teacher: Teacher | None = None,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
+    trackers: Trackers | None = None,
     resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -100,6 +102,9 @@ def train(
             teacher of another width is met through a learned projection.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
+        trackers: what else is told the run's figures: ``tensorboard``, ``wandb``, ``mlflow`` (each
+            an extra), or objects with the methods of `Tracker`; by default TensorBoard where it is
+            installed. A resumed run goes on with those that were named.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
             model; ``"auto"`` does so if there is one and starts it otherwise, so that one call
             serves a run's start and every restart. On another number of ranks the batch of all
@@ -124,6 +129,7 @@ def train(
         TrainingError: the loss became NaN or infinite, memory ran out, or another rank was lost.
     """
     folder = RunFolder(output_dir)
+    opened = None if trackers is None else open_trackers(trackers)
     with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:
         if _goes_on(resume, folder, ranks):
             if prepare_options and resume != "auto":
@@ -146,7 +152,16 @@ def train(
                 corpora, folder, model, start, teacher, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
-        return _run(plan, folder, ranks, _eval_sets(eval_sets, plan.corpus.languages), progress)
+        if trackers is not None:
+            plan = replace(plan, trackers=names_of(trackers))
+        if opened is None:
+            opened = open_trackers(plan.trackers)
+        following = Following(opened if ranks.main else ())
+        sets = _eval_sets(eval_sets, plan.corpus.languages)
+        try:
+            return _run(plan, folder, ranks, sets, following, progress)
+        finally:
+            following.end()
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,7 @@ class _Plan:
     start: Start | None = None
     teacher: TeacherArray | None = None
     teacher_path: Path | None = None
+    trackers: list[str] | None = None  # those with names
 
 
 def _begin(
@@ -268,11 +284,19 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     given = document["data"].get("teacher")
     path = None if given is None else folder.path / given
     taught = None if path is None else open_teacher(path, corpus)
-    return _Plan(corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path)
+    return _Plan(
+        corpus, model, chosen, True, init=init, teacher=taught, teacher_path=path,
+        trackers=document["data"].get("trackers"),
+    )  # fmt: skip
 
 
 def _run(
-    plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], progress: bool
+    plan: _Plan,
+    folder: RunFolder,
+    ranks: Ranks,
+    sets: list[EvalSet],
+    following: Following,
+    progress: bool,
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
     chosen.batches.require_enough_pairs(corpus, ranks.world)
@@ -283,9 +307,9 @@ def _run(
     parts = None if plan.start is None else plan.start.copy_into(ems)
     ems.to(ranks.device)
     folder.create()
-    console = Console(progress and ranks.main, folder.path / "tensorboard" if ranks.main else None)
+    console = Console(progress and ranks.main)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
-    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher)
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher, following)
     if plan.resumed:
         trainer.restore()
     elif plan.start is not None:
@@ -301,21 +325,22 @@ def _run(
             return str(path.relative_to(home) if home in path.parents else path)
 
         folder.write_tokenizer(corpus.tokenizer.model)
-        folder.write_config(
-            {
-                "model": model_section(plan.model),
-                **chosen.sections(),
-                "data": {
-                    "corpus": place(corpus.path),
-                    "pairs": corpus.num_pairs,
-                    "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
-                    "ranks": ranks.world,
-                    "tokenizer_sha256": corpus.tokenizer_sha256,
-                    "init": plan.init,
-                    "teacher": plan.teacher_path and place(plan.teacher_path),
-                },
-            }
-        )
+        document = {
+            "model": model_section(plan.model),
+            **chosen.sections(),
+            "data": {
+                "corpus": place(corpus.path),
+                "pairs": corpus.num_pairs,
+                "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
+                "ranks": ranks.world,
+                "tokenizer_sha256": corpus.tokenizer_sha256,
+                "init": plan.init,
+                "teacher": plan.teacher_path and place(plan.teacher_path),
+                "trackers": plan.trackers,
+            },
+        }
+        folder.write_config(document)
+        following.begin(folder.path, document)
         if plan.start is not None and parts is not None:
             folder.log("init", model=plan.init, taken=parts.taken, fresh=parts.fresh)
     console.say(_summary(trainer))
