@@ -33,7 +33,7 @@ _PUBLIC = {
     "ops.contrastive.loss": ("contrastive_loss",),
     "ops.xtr.loss": ("xtr_loss",),
     "reporting": ("report",),
-    "training": ("Certificate", "ExtendResult", "TrainResult", "extend", "train"),
+    "training": ("Certificate", "ExtendResult", "Tracker", "TrainResult", "extend", "train"),
 }  # fmt: skip
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (

@@ -40,7 +40,7 @@ from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.xtr.loss import xtr_loss
 from ems_fast.reporting import report
-from ems_fast.training import Certificate, ExtendResult, TrainResult, extend, train
+from ems_fast.training import Certificate, ExtendResult, Tracker, TrainResult, extend, train
 
 __version__: str
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "Parquet",
     "SentenceEncoder",
     "Tmx",
+    "Tracker",
     "TrainResult",
     "TrainingError",
     "Tsv",

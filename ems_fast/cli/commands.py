@@ -82,6 +82,8 @@ def extend(
         prepare_options=_given(languages=languages, tags=tags, valid_pairs=valid_pairs),
         **options,
     )  # fmt: skip
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(result.certificate.to_table())
     print(f"The run is in {result.output_dir}.")
 

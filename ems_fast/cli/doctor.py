@@ -16,6 +16,8 @@ from ems_fast.runs.session import processor
 # The extras of users; the others are for those who work on ems-fast itself.
 EXTRAS = {
     "tensorboard": "curves of a run",
+    "wandb": "curves of a run in wandb",
+    "mlflow": "curves of a run in mlflow",
     "mteb": "evaluation on the tasks of mteb",
     "faiss": "mining beyond a million sentences",
     "export": "ONNX graphs",

@@ -159,7 +159,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--auto-resume", action="store_true",
         help="continue the run in --output if there is one, else start it",
     )  # fmt: skip
-    _add_options(parser, ems_fast.train, "init", "eval_sets", "rank_timeout_minutes", "device")
+    _add_options(
+        parser, ems_fast.train, "init", "eval_sets", "trackers", "rank_timeout_minutes", "device"
+    )
     _add_quiet(parser)
     _add_training(parser)
 
@@ -187,8 +189,8 @@ def _extend(parser: argparse.ArgumentParser) -> None:
     _add_output(parser, "folder of the new run")
     parser.add_argument("--replay", nargs="+", metavar="FILE_OR_FOLDER",
                         help=described(ems_fast.extend, "Args")["replay"])  # fmt: skip
-    _add_options(parser, ems_fast.extend, "keep", "new_pieces")
-    _add_options(parser, ems_fast.train, "eval_sets", "device")
+    _add_options(parser, ems_fast.extend, "keep", "new_pieces", "new_phrases")
+    _add_options(parser, ems_fast.train, "eval_sets", "trackers", "device")
     _add_quiet(parser)
     _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))
 

@@ -42,6 +42,7 @@ from ems_fast.corpus.held_out import (
 from ems_fast.corpus.readers import Reader, open_corpora
 from ems_fast.corpus.report import CorpusReport, InputReport, summarise
 from ems_fast.corpus.spool import Block, Spool
+from ems_fast.corpus.writable import WritingCheck
 from ems_fast.errors import InputError, check, check_one_of
 from ems_fast.files.staging import staged_folder
 from ems_fast.ops.threads import usable_processors
@@ -79,7 +80,9 @@ def prepare(
         languages: languages of files that do not say: ``en-de``, or ``en-{stem}`` by file name.
         tags: keep only lines of TSV files with one of these tags.
         tokenizer: a SentencePiece model to use instead of training one, or the folder of a run or a
-            corpus that has one: to go on from that run, the text has to be read as it reads.
+            corpus that has one: to go on from that run, the text has to be read as it reads. It
+            has to be able to write the text: an error where a language has more than 5 % of
+            characters without a piece. Bytes, which our own tokenizers have, count as pieces.
         valid_pairs: pairs of each language pair to hold out; never more than 5 % of it.
         max_tokens: pairs with a longer sentence are dropped.
         tokenizer_sentences: size of the sample that the tokenizer is trained on.
@@ -117,7 +120,8 @@ def prepare(
             num_threads=num_threads or usable_processors(),
             progress=progress,
         )
-        selections = steps.choose(steps.read(readers), valid_pairs)
+        check_writing = None if tokenizer is None else WritingCheck(tokenizer)
+        selections = steps.choose(steps.read(readers, check_writing), valid_pairs)
         if tokenizer is None:
             sample = steps.sample(selections, tokenizer_sentences)
             tokenizer = train_tokenizer(sample, vocab_size, tokenizer_type)
@@ -167,8 +171,8 @@ class _Steps:
             desc=what, unit=" pairs", unit_scale=True, total=total, disable=not self.progress
         )
 
-    def read(self, readers: list[Reader]) -> Spool:
-        """Spool what is of use of every input."""
+    def read(self, readers: list[Reader], writing: WritingCheck | None) -> Spool:
+        """Spool what is of use of every input; look whether it can be written."""
         spool = Spool(self.folder / "spool")
         with self._bar("reading") as bar:
             for index, (reader, entry) in enumerate(zip(readers, self.report.inputs, strict=True)):
@@ -181,11 +185,16 @@ class _Steps:
                     if reason is not None:
                         entry.dropped[reason] += 1
                         continue
+                    if writing is not None:
+                        writing.add(source_lang, texts[0])
+                        writing.add(target_lang, texts[1])
                     languages = canonical_order(source_lang, target_lang)
                     if languages[0] != source_lang:
                         texts, keys = texts[::-1], keys[::-1]
                     digests = key_digest(keys[0]) + key_digest(keys[1])
                     spool.add(languages, "\n".join(texts), digests, index)
+        if writing is not None:
+            writing.finish()
         spool.flush()
         return spool
 

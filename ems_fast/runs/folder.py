@@ -73,7 +73,7 @@ class RunFolder:
         # What an interrupted preparation left is removed by the next one.
         found -= {f".{self.corpus.name}.partial", f".{self.corpus.name}.lock", self.lock.name}
         if interrupted:
-            found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard"}
+            found -= {self.checkpoint.parent.name, self.tokenizer.name, "tensorboard", "wandb"}
             found.discard(self.teacher.name)
             for path in (self.tokenizer, self.config, self.teacher):
                 found -= {temporary.name for temporary in temporary_files(path)}

@@ -137,6 +137,16 @@ class Tokenizer:
         _encoding.flatten(flat.ctypes.data, encoded)
         return flat, offsets
 
+    def unknown_share(self, sentences: Sequence[str]) -> float:
+        """The share of characters, spaces aside, that have neither a piece nor bytes."""
+        written = unknown = 0
+        for sentence in sentences:
+            for piece in self._processor.encode(sentence, out_type=str):  # an unknown one's text
+                count = len(piece.replace("▁", ""))
+                written += count
+                unknown += count if self._processor.piece_to_id(piece) == UNK_ID else 0
+        return unknown / written if written else 0.0
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`: what normalisation left of the sentence."""
         text: str = self._processor.decode(list(ids))

@@ -4,8 +4,9 @@ from ems_fast.training.api import TrainResult, train
 from ems_fast.training.certificate import Certificate, Kept
 from ems_fast.training.extend import ExtendResult, extend
 from ems_fast.training.options import TrainOptions, split_options
+from ems_fast.training.trackers import Tracker
 
 __all__ = [
-    "Certificate", "ExtendResult", "Kept", "TrainOptions", "TrainResult", "extend",
+    "Certificate", "ExtendResult", "Kept", "Tracker", "TrainOptions", "TrainResult", "extend",
     "split_options", "train",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ from ems_fast.training.teacher import (
     open_teacher,
     teach,
 )
+from ems_fast.training.trackers import Following, Trackers, names_of, open_trackers
 from ems_fast.training.trainer import Trainer
 
 
@@ -72,6 +73,7 @@ def train(
     init: Init | None = None,
     teacher: Teacher | None = None,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
+    trackers: Trackers | None = None,
     resume: bool | Literal["auto"] = False,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -103,6 +105,9 @@ def train(
             teacher of another width is met through a learned projection.
         eval_sets: a folder that `ems_fast.read_eval_sets` understands, or the sets; those in the
             corpus's languages are scored on the way and at the end.
+        trackers: what else is told the run's figures: ``tensorboard``, ``wandb``, ``mlflow`` (each
+            an extra), or objects with the methods of `Tracker`; by default TensorBoard where it is
+            installed. A resumed run goes on with those that were named.
         resume: continue the run in `output_dir` from its last checkpoint, with its own corpus and
             model; ``"auto"`` does so if there is one and starts it otherwise, so that one call
             serves a run's start and every restart. On another number of ranks the batch of all
@@ -127,6 +132,7 @@ def train(
         TrainingError: the loss became NaN or infinite, memory ran out, or another rank was lost.
     """
     folder = RunFolder(output_dir)
+    opened = None if trackers is None else open_trackers(trackers)
     with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:
         if _goes_on(resume, folder, ranks):
             if prepare_options and resume != "auto":
@@ -149,12 +155,17 @@ def train(
                 corpora, folder, model, start, teacher, ranks, options, prepare_options or {},
                 restarted=resume == "auto", progress=progress,
             )  # fmt: skip
+        if trackers is not None:
+            plan = replace(plan, trackers=names_of(trackers))
+        if opened is None:
+            opened = open_trackers(plan.trackers)
         sets = _eval_sets(eval_sets, plan.corpus.languages)
         plan.options.batches.require_enough_pairs(plan.corpus, ranks.world)
-        with _alone(folder, ranks, begun=plan.resumed):
-            events = folder.path / "tensorboard" if ranks.main else None
-            with closing(Console(progress and ranks.main, events)) as console:
-                return _run(plan, folder, ranks, sets, console)
+        with (
+            _alone(folder, ranks, begun=plan.resumed),
+            closing(Following(opened if ranks.main else ())) as following,
+        ):
+            return _run(plan, folder, ranks, sets, following, progress)
 
 
 @dataclass(frozen=True)
@@ -170,6 +181,7 @@ class _Plan:
     start: Start | None = None
     teacher: TeacherArray | None = None
     teacher_path: Path | None = None
+    trackers: list[str] | None = None  # those with names
 
 
 def _begin(
@@ -216,6 +228,7 @@ def _begin(
         corpus = _corpus(corpora, folder, base, start, ranks, progress, prepare_options)
     if start is not None:
         start.check_tokenizer(corpus)
+        start = start.with_phrases_of(corpus)
     sized = replace(base, vocab_size=corpus.vocab_size, languages=_languages(corpus, start))
     if sized.max_tokens < corpus.max_tokens:
         raise InputError(
@@ -279,11 +292,19 @@ def _resume(folder: RunFolder, ranks: Ranks, options: dict[str, Any]) -> _Plan:
     phrases: torch.Tensor | None = None
     if model.phrases and folder.is_unbegun():
         phrases = torch.from_numpy(frequent_phrases(corpus, model.phrases))
-    return _Plan(corpus, model, chosen, True, phrases, init, teacher=taught, teacher_path=path)
+    return _Plan(
+        corpus, model, chosen, True, phrases, init, teacher=taught, teacher_path=path,
+        trackers=document["data"].get("trackers"),
+    )  # fmt: skip
 
 
 def _run(
-    plan: _Plan, folder: RunFolder, ranks: Ranks, sets: list[EvalSet], console: Console
+    plan: _Plan,
+    folder: RunFolder,
+    ranks: Ranks,
+    sets: list[EvalSet],
+    following: Following,
+    progress: bool,
 ) -> TrainResult:
     corpus, chosen = plan.corpus, plan.options
     torch.manual_seed(chosen.batches.seed)
@@ -292,8 +313,9 @@ def _run(
         ems.encoder.phrases.copy_(plan.phrases)
     parts = None if plan.start is None else plan.start.copy_into(ems)
     ems.to(ranks.device)
+    console = Console(progress and ranks.main)
     sets = [*held_out_sets(corpus, chosen.reporting.evaluation_pairs), *sets]
-    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher)
+    trainer = Trainer(folder, corpus, ems, chosen, ranks, sets, console, plan.teacher, following)
     if plan.resumed:
         trainer.restore()
     elif plan.start is not None:
@@ -309,21 +331,22 @@ def _run(
             return str(path.relative_to(home) if home in path.parents else path)
 
         folder.write_tokenizer(corpus.tokenizer.model)
-        folder.write_config(
-            {
-                "model": model_section(plan.model),
-                **chosen.sections(),
-                "data": {
-                    "corpus": place(corpus.path),
-                    "pairs": corpus.num_pairs,
-                    "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
-                    "ranks": ranks.world,
-                    "tokenizer_sha256": corpus.tokenizer_sha256,
-                    "init": plan.init,
-                    "teacher": plan.teacher_path and place(plan.teacher_path),
-                },
-            }
-        )
+        document = {
+            "model": model_section(plan.model),
+            **chosen.sections(),
+            "data": {
+                "corpus": place(corpus.path),
+                "pairs": corpus.num_pairs,
+                "language_pairs": {s.name: s.num_pairs for s in corpus.shards},
+                "ranks": ranks.world,
+                "tokenizer_sha256": corpus.tokenizer_sha256,
+                "init": plan.init,
+                "teacher": plan.teacher_path and place(plan.teacher_path),
+                "trackers": plan.trackers,
+            },
+        }
+        folder.write_config(document)
+        following.begin(folder.path, document)
         here = session(ranks.device, torch.get_num_threads(), ranks.world)
         folder.log("session", step=trainer.progress.step, **here)
         if plan.start is not None and parts is not None:
@@ -399,10 +422,11 @@ def _corpus(
                 f"prepare_options: got {', '.join(given)}, but with init the text is read with the "
                 "tokenizer of that model; leave them out"
             )
-        options = {"tokenizer": start.tokenizer, **options}
+        advised = {"tokenizer": start.tokenizer, "max_tokens": base.max_tokens}
+    else:
+        advised = recommended_tokenizer(base)
     if ranks.main:
-        options = {**recommended_tokenizer(base), **options}
-        corpus = prepare(corpora, folder.corpus, progress=progress, **options)
+        corpus = prepare(corpora, folder.corpus, progress=progress, **{**advised, **options})
         if progress:
             print(format_report(corpus.report))
     ranks.barrier()

@@ -1,16 +1,13 @@
-"""What a person sees of a run: the bar, the scores, and TensorBoard's curves."""
+"""What a person sees of a run: the bar and the scores."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
-
-from ems_fast.files.atomic import write_errors
 
 if TYPE_CHECKING:
     from ems_fast.training.trainer import Progress
@@ -18,19 +15,12 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Tells a person how a run goes if it is to `show`, and TensorBoard in the folder `events`."""
+    """Tells a person how a run goes, if it is to `show`."""
 
-    def __init__(self, show: bool, events: Path | None):
+    def __init__(self, show: bool):
         self._show = show
         self._bar: tqdm[Any] | None = None
         self._metrics = ""
-        self._writer: Any = None
-        self._events = events
-        if events is not None:
-            with suppress(ImportError), write_errors(events):  # an extra
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(str(events))
 
     @contextmanager
     def bar(self) -> Iterator[None]:
@@ -65,22 +55,7 @@ class Console:
             f", loss {values['loss']:.3f} (xtr {values['xtr']:.2f}, "
             f"contrastive {values['contrastive']:.2f}), {values['pairs_per_second']:,.0f} pairs/s"
         )
-        self._plot("train", values, values["step"])
 
     def scores(self, progress: Progress, scores: Scores) -> None:
         """Show an evaluation."""
         self.say(f"step {progress.step:,}, {progress.pairs:,} pairs: {scores.summary()}")
-        self._plot("evaluation", scores.averages, progress.step)
-
-    def close(self) -> None:
-        """End what writes for TensorBoard, which has a thread of its own."""
-        if self._writer is not None and self._events is not None:
-            with write_errors(self._events):
-                self._writer.close()
-
-    def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
-        if self._writer is not None and self._events is not None:
-            with write_errors(self._events):
-                for name in values.keys() - {"step"}:
-                    self._writer.add_scalar(f"{group}/{name}", values[name], step)
-                self._writer.flush()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ems_fast.corpus import BinaryCorpus, open_corpora
 from ems_fast.corpus.cleaning import tidy
-from ems_fast.distributed.ranks import resolve_device
+from ems_fast.distributed.ranks import RANK_TIMEOUT_MINUTES, process_group
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load, module_of
 from ems_fast.errors import InputError, check
@@ -59,9 +59,11 @@ def extend(
     replay: str | Path | Any | Sequence[str | Path | Any] | None = None,
     keep: float = 0.5,
     new_pieces: int = 4000,
+    new_phrases: int | None = None,
     eval_sets: str | Path | Sequence[EvalSet] | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    rank_timeout_minutes: float = RANK_TIMEOUT_MINUTES,
     prepare_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> ExtendResult:
@@ -70,7 +72,8 @@ def extend(
     The tokenizer gets the pieces that it lacks, behind its own. Their rows begin as what the old
     pieces of their text add up to, so that a table gives old text the direction it had. Then the
     model is trained on `corpora`, and `replay` where it is given, with itself as the teacher: the
-    side that it knew is to stay where it was, and the other side is to come there.
+    side that it knew is to stay where it was, and the other side is to come there. Under
+    ``torchrun`` every process calls this alike.
 
     Args:
         model: the folder of a run, the name of a shipped model, or a loaded encoder.
@@ -80,10 +83,13 @@ def extend(
         keep: 0 learns from the pairs alone, 1 from the old vectors alone; between them, the
             losses are mixed in that proportion.
         new_pieces: most pieces to append; 0 leaves the tokenizer as it is.
+        new_phrases: of a table with phrases, most to add, of the new languages, or of all where
+            none is new; by default as many as one of its languages has on average.
         eval_sets: as `train` takes them; the certificate has them beside held-out pairs of the new
             run and, where it is still there, of the earlier run's corpus.
         device: as in `train`.
         progress: show a bar and the scores.
+        rank_timeout_minutes: as in `train`.
         prepare_options: passed to `prepare`.
         **options: as in `train`, except the weights of the losses, which `keep` decides.
 
@@ -97,48 +103,63 @@ def extend(
     check(number and 0 <= keep <= 1, "keep", keep, "between 0 and 1")
     whole = isinstance(new_pieces, int) and not isinstance(new_pieces, bool)
     check(whole and new_pieces >= 0, "new_pieces", new_pieces, "0 or more")
+    if new_phrases is not None:
+        whole = isinstance(new_phrases, int) and not isinstance(new_phrases, bool)
+        check(whole and new_phrases >= 0, "new_phrases", new_phrases, "0 or more")
     decided = {"teacher_weight", "contrastive_weight", "xtr_weight"} & options.keys()
     if decided:
         raise InputError(f"{', '.join(sorted(decided))}: `keep` decides the weights; leave it out")
     start = Start.of(model)
-    before = _encoder(start, device)
-    preparing = dict(prepare_options or {})
-    reading = {name: preparing.get(name) for name in ("languages", "tags")}
-    new = list(open_corpora(corpora, **reading))
-    old = [] if replay is None else list(open_corpora(replay, **reading))
-    RunFolder(output_dir).require_new(keep_corpus=False)
-    sentences, known = _sentences(new, start.config.languages)
-    if not known:
+    if new_phrases is None:
+        new_phrases = start.config.phrases // max(1, len(start.config.languages))
+    elif new_phrases and not start.config.phrases:
         raise InputError(
-            f"corpora: no pair has a side in a language that {start.name} knows "
-            f"({' '.join(start.config.languages)})"
+            f"new_phrases: got {new_phrases}, but {start.name} has none; leave it out, or begin a "
+            "table that has them with train(…, model='phrases', init=…)"
         )
-    larger = _larger(start, sentences, new_pieces)
-    weights = split_options(recommended_options(start.config)).objective
-    result = train(
-        [*new, *old], output_dir, init=larger, teacher=before if keep else None,
-        eval_sets=eval_sets, device=device, progress=progress, prepare_options=preparing,
-        contrastive_weight=(1 - keep) * weights.contrastive_weight,
-        xtr_weight=(1 - keep) * weights.xtr_weight,
-        teacher_weight=keep * _TEACHER_SCALE,
-        **options,
-    )  # fmt: skip
-    certificate = certify(
-        before, load(output_dir, device=device), _sets(start, result.corpus, eval_sets),
-        name=start.name, keep=keep, old=start.config.languages,
-    )  # fmt: skip
-    folder = RunFolder(output_dir)
-    folder.log("certificate", **certificate.as_dict())
-    write_model_card(folder)
-    write_report(folder)
+    with process_group(device, timeout_minutes=rank_timeout_minutes) as ranks:
+        before = _encoder(start, ranks.device)
+        preparing = dict(prepare_options or {})
+        reading = {name: preparing.get(name) for name in ("languages", "tags")}
+        new = list(open_corpora(corpora, **reading))
+        old = [] if replay is None else list(open_corpora(replay, **reading))
+        if ranks.main:
+            RunFolder(output_dir).require_new(keep_corpus=False)
+        ranks.barrier()  # before another rank makes something there
+        sentences, known = _sentences(new, start.config.languages)
+        if not known:
+            raise InputError(
+                f"corpora: no pair has a side in a language that {start.name} knows "
+                f"({' '.join(start.config.languages)})"
+            )
+        larger = replace(_larger(start, sentences, new_pieces), new_phrases=new_phrases)
+        weights = split_options(recommended_options(start.config)).objective
+        result = train(
+            [*new, *old], output_dir, init=larger, teacher=before if keep else None,
+            eval_sets=eval_sets, device=ranks.device, progress=progress,
+            rank_timeout_minutes=rank_timeout_minutes, prepare_options=preparing,
+            contrastive_weight=(1 - keep) * weights.contrastive_weight,
+            xtr_weight=(1 - keep) * weights.xtr_weight,
+            teacher_weight=keep * _TEACHER_SCALE,
+            **options,
+        )  # fmt: skip
+        certificate = certify(
+            before, load(output_dir, device=ranks.device), _sets(start, result.corpus, eval_sets),
+            name=start.name, keep=keep, old=start.config.languages,
+        )  # fmt: skip
+        if ranks.main:
+            folder = RunFolder(output_dir)
+            folder.log("certificate", **certificate.as_dict())
+            write_model_card(folder)
+            write_report(folder)
     return ExtendResult(
         result.output_dir, result.metrics, result.corpus, result.interrupted, certificate
     )
 
 
-def _encoder(start: Start, device: str | torch.device | None) -> SentenceEncoder:
+def _encoder(start: Start, device: torch.device) -> SentenceEncoder:
     module = module_of(start.config, start.weights, f"init: {start.name} does not fit its sizes")
-    return SentenceEncoder(module, start.tokenizer, start.config, resolve_device(device))
+    return SentenceEncoder(module, start.tokenizer, start.config, device)
 
 
 def _sentences(readers: Sequence[Any], known: Sequence[str]) -> tuple[list[str], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ems_fast.corpus import BinaryCorpus
+from ems_fast.corpus.phrases import frequent_phrases
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import module_of
 from ems_fast.encoding.shipped import folder_of
@@ -51,6 +52,7 @@ class Start:
         accumulators: float32 [V + K], what row-wise AdaGrad is to begin with for the rows of tokens
             and phrases, so that a known row is moved by small steps; None begins with nothing.
         folder: where it is on disk.
+        new_phrases: most phrases that a table of them is to get from the text it goes on with.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Start:
     weights: Mapping[str, Tensor]
     accumulators: Tensor | None = None
     folder: Path | None = None
+    new_phrases: int = 0
 
     @classmethod
     def of(cls, init: Init) -> Start:
@@ -135,6 +138,34 @@ class Start:
                 "give the files themselves, or prepare them with its tokenizer "
                 "(tokenizer=, ems-fast prepare --tokenizer, takes the folder of a run)"
             )
+
+    def with_phrases_of(self, corpus: BinaryCorpus) -> Start:
+        """This model with up to `new_phrases` of the text's, beside those that it has.
+
+        They are the most frequent that it lacks in the languages that are new to it; in all if none
+        is. Their rows begin at zero, so that no vector changes by them, and with nothing in their
+        accumulators. Keys stay ascending, and each has its row.
+        """
+        old = self.phrases
+        if not self.new_phrases or old is None:
+            return self
+        others = [code for code in corpus.languages if code not in self.config.languages]
+        keys = frequent_phrases(
+            corpus, self.new_phrases, besides=old.numpy(), languages=others or None
+        )
+        merged, order = torch.cat([old, torch.from_numpy(keys)]).sort()
+
+        def grown(rows: Tensor) -> Tensor:
+            first = len(rows) - len(old)
+            new = rows.new_zeros(len(keys), *rows.shape[1:])
+            return torch.cat([rows[:first], torch.cat([rows[first:], new])[order]])
+
+        return replace(
+            self,
+            config=replace(self.config, phrases=len(merged)),
+            weights={**self.weights, PHRASES: merged, TOKENS: grown(self.weights[TOKENS])},
+            accumulators=None if self.accumulators is None else grown(self.accumulators),
+        )
 
     @torch.no_grad()
     def copy_into(self, model: EMSModel) -> Parts:

@@ -33,6 +33,7 @@ from ems_fast.training.objective import Objective, learnt_temperature
 from ems_fast.training.options import TrainOptions
 from ems_fast.training.schedule import learning_rate_factor
 from ems_fast.training.teacher import TeacherArray
+from ems_fast.training.trackers import Following
 from ems_fast.training.validation import Scores, score
 
 
@@ -109,8 +110,8 @@ class Trainer:
     """Trains one model, on its device.
 
     `teacher` are the vectors [n, W] that the pairs are to learn, if there are such. `scores` are
-    those of the last evaluation, on `eval_sets`; `interrupted` is set if the user stops the run
-    before its end.
+    those of the last evaluation, on `eval_sets`; `following` is told all figures; `interrupted` is
+    set if the user stops the run before its end.
     """
 
     folder: RunFolder
@@ -121,6 +122,7 @@ class Trainer:
     eval_sets: Sequence[EvalSet]
     console: Console
     teacher: TeacherArray | None = None
+    following: Following = field(default_factory=lambda: Following(()))
     scores: Scores = field(default=Scores(), init=False)
     interrupted: bool = field(default=False, init=False)
 
@@ -328,6 +330,7 @@ class Trainer:
         if self.ranks.main:
             self.folder.log("train", **values)
             self.console.metrics(values)
+            self.following.log("train", values, self.progress.step)
 
     # -- scoring ---------------------------------------------------------------------------------
 
@@ -358,6 +361,7 @@ class Trainer:
             self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
             write_report(self.folder)
             self.console.scores(self.progress, scores)
+            self.following.log("evaluation", scores.averages, self.progress.step)
         self.ranks.barrier()
 
     @contextlib.contextmanager

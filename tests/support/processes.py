@@ -55,8 +55,17 @@ class Deed:
         Trainer._step = patched
 
 
-def train(corpus: str, run: str, deed: Deed | None = None, **options: Any) -> None:
-    """Train, the tiny model unless told otherwise; an error is a line on stderr and exit code 2."""
+def train(
+    corpus: str,
+    run: str,
+    deed: Deed | None = None,
+    extends: Path | None = None,
+    **options: Any,
+) -> None:
+    """Train, the tiny model unless told otherwise; an error is a line on stderr and exit code 2.
+
+    With `extends`, extend that run by the text in `corpus`.
+    """
     import torch
 
     import ems_fast
@@ -65,8 +74,12 @@ def train(corpus: str, run: str, deed: Deed | None = None, **options: Any) -> No
     if deed is not None:
         deed.install()
     try:
-        options = {"model": ems_fast.ModelConfig(**TINY), **options}
-        ems_fast.train(corpus, run, device="cpu", progress=False, **options)
+        options = {"device": "cpu", "progress": False, **options}
+        if extends is not None:
+            ems_fast.extend(extends, corpus, run, **options)
+        else:
+            options = {"model": ems_fast.ModelConfig(**TINY), **options}
+            ems_fast.train(corpus, run, **options)
     except ems_fast.EmsError as error:
         print("ems-fast:", error, file=sys.stderr, flush=True)
         sys.exit(2)

@@ -15,6 +15,7 @@ from ems_fast.runs.folder import RunFolder
 from ems_fast.text.appending import append_pieces, pieces_for, spelling
 
 TABLE = ModelConfig(layers=0, width=32, reconstruction=False)
+PHRASES = ModelConfig(layers=0, width=32, reconstruction=False, phrases=60)
 LAYERS = ModelConfig(
     layers=1, width=32, heads=2, ffn_width=64, language_width=8, projection_width=16
 )
@@ -23,7 +24,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[TABLE, LAYERS], ids=["table", "layers"])
+@pytest.fixture(scope="module", params=[TABLE, PHRASES, LAYERS], ids=["table", "phrases", "layers"])
 def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("first")
     prepare = {"vocab_size": 400, "valid_pairs": 20}
@@ -100,10 +101,13 @@ def test_keep_trades_the_old_for_the_new(first: Path, text: Path, tmp_path: Path
     assert kept[1] >= kept[0]  # type: ignore[operator]
 
 
-def test_before_training_a_table_says_of_old_text_what_it_said(text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [TABLE, PHRASES], ids=["table", "phrases"])
+def test_before_training_a_table_says_of_old_text_what_it_said(
+    text: Path, tmp_path: Path, model: ModelConfig
+) -> None:
     run = tmp_path / "run"
     ems_fast.train(
-        write_text(tmp_path / "text", ("de",)), run, model=TABLE, max_steps=20, **OPTIONS,
+        write_text(tmp_path / "text", ("de",)), run, model=model, max_steps=20, **OPTIONS,
         prepare_options={"vocab_size": 400},
     )  # fmt: skip
     ems_fast.extend(run, text, tmp_path / "second", max_steps=1, learning_rate=1e-12, **OPTIONS)
@@ -138,4 +142,6 @@ def test_what_cannot_be_extended_is_refused(first: Path, text: Path, tmp_path: P
         begin(contrastive_weight=1.0)
     with pytest.raises(InputError, match="no pair has a side in a language"):
         begin(strange)
+    with pytest.raises(InputError, match="new_phrases: got -1"):
+        begin(new_phrases=-1)
     assert not (tmp_path / "no").exists()

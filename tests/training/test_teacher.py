@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.synthetic import ending_after
+from support.word_teacher import WordTeacher
 
 import ems_fast
 from ems_fast import BinaryCorpus, InputError, ModelConfig
@@ -19,19 +20,6 @@ QUICK = {
     "model": TABLE, "batch_pairs": 64, "log_steps": 1, "evaluations": 1, "device": "cpu",
     "progress": False,
 }  # fmt: skip
-
-
-class WordTeacher:
-    """A vector for every word, drawn by its hash; a sentence is their mean."""
-
-    def __init__(self, width: int):
-        self.width = width
-
-    def encode(self, sentences: list[str], *, normalize: bool = False) -> np.ndarray:
-        def word(text: str) -> np.ndarray:
-            return np.random.default_rng(list(text.encode())).standard_normal(self.width)
-
-        return np.stack([np.mean([word(w) for w in s.split()], axis=0) for s in sentences])
 
 
 def taught(folder: Path) -> list[float]:
