@@ -63,8 +63,8 @@ void Normalizer::read_rules(std::string_view charsmap) {
   kept_.assign(charsmap.begin(), charsmap.end());
   replacements_ = {kept_.data(), kept_.size()};
   if (replacements_.back() != 0) throw MalformedModel("its normalisation rules do not end");
-
   if (!is_utf8(replacements_)) throw NotCovered("its normalisation rules make no UTF-8");
+
   // The children of every base: a unit is one of the base that its label leads from.
   const auto units = static_cast<std::uint32_t>(rules_.size());
   std::vector<std::uint32_t> begins(units + 1), children(units);

@@ -179,7 +179,7 @@ Unigram::Unigram(const SentencePieceModel& model)
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     const Piece& piece = model.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
-    if (!std::isfinite(piece.score)) throw NotCovered("it has scores that are not finite");
+    if (!std::isfinite(piece.score)) throw MalformedModel("it has a score that is no number");
     if (!is_searched(piece) && !special.insert(piece.text).second)
       throw MalformedModel("it has a piece twice");
     if (piece.type == PieceType::normal) {
