@@ -34,7 +34,7 @@ class Bytes {
 class Normalizer {
  public:
   // User-defined symbols are taken as they are. Throws MalformedModel where the compiled rules are
-  // damaged, NotCovered where they do not replace whole characters.
+  // damaged, NotCovered where spaces are not written as ▁.
   Normalizer(const SentencePieceModel& model, ByteTrie user_symbols, bool has_user_symbols);
   Normalizer(Normalizer&&) = default;  // no copies: a part points into another
 

@@ -69,7 +69,7 @@ ByteTrie trie_of_pieces(const SentencePieceModel& model) {
   for (std::size_t id = 0; id < model.pieces.size(); ++id) {
     std::string_view text = model.pieces[id].text;
     if (!is_searched(model.pieces[id])) continue;
-    if (!is_utf8(text)) throw NotCovered("it has pieces that are no UTF-8");
+    if (!is_utf8(text)) throw MalformedModel("it has a piece that is no UTF-8");
     // Text has no space left when pieces are searched, so that neither has a piece that is found.
     if (text.find(' ') != std::string_view::npos) {
       if (model.pieces[id].type == PieceType::normal) continue;

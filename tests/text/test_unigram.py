@@ -238,6 +238,7 @@ PAD, UNK = piece(b"<pad>", 3), piece(b"<unk>", 2)
         (PAD + UNK + piece(b""), "has an empty piece"),
         (PAD + UNK + piece(b"a", score=float("inf")), "a score that is no number"),
         (PAD + UNK + piece(b"a\0b"), "a piece with a null character"),
+        (PAD + UNK + piece(b"\xc3"), "a piece that is no UTF-8"),
         (PAD + UNK + piece(b"a") + piece(b"<0x41>", 6), "a byte piece that is none"),
         (PAD + UNK + piece(b"a") + b"\x12\x03\x98\x02\x01", "lacks byte pieces"),
         (PAD + UNK + piece(b"a")[:-2], "ends within a field"),
@@ -284,6 +285,9 @@ HALF = {0: unit(0, 1), 1 ^ 0xC3: unit(0xC3, 2, ends=True), 0xC0: 0x80000000}
         (rules(BEYOND, b"x\0"), "lead outside of them"),
         (rules({**LETTER, 0xE0: 0x80000005}, b"x\0"), "lead outside of them"),
         (rules(LETTER, b"x"), "rules do not end"),
+        (rules(LETTER, b"\xff\0"), "make no UTF-8"),
+        (rules({**LETTER, 0xE0: 0x80000001}, "é".encode() + b"\0"), "make no UTF-8"),
+        (rules(HALF, b"x\0"), "do not replace whole characters"),
     ],
 )
 def test_malformed_rules(normalizer: bytes, reason: str) -> None:
@@ -300,8 +304,6 @@ def test_rules_of_ones_own() -> None:
 @pytest.mark.parametrize(
     "rest",
     [
-        rules(HALF, b"x\0"),
-        rules(LETTER, b"\xff\0"),
         piece(b"b", 5),
         piece(b"b c", 4),
     ],
