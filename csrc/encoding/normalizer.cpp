@@ -63,8 +63,8 @@ void Normalizer::read_rules(std::string_view charsmap) {
   kept_.assign(charsmap.begin(), charsmap.end());
   replacements_ = {kept_.data(), kept_.size()};
   if (replacements_.back() != 0) throw MalformedModel("its normalisation rules do not end");
+  if (!is_utf8(replacements_)) throw MalformedModel("its normalisation rules make no UTF-8");
 
-  if (!is_utf8(replacements_)) throw NotCovered("its normalisation rules make no UTF-8");
   // The children of every base: a unit is one of the base that its label leads from.
   const auto units = static_cast<std::uint32_t>(rules_.size());
   std::vector<std::uint32_t> begins(units + 1), children(units);
@@ -103,7 +103,7 @@ void Normalizer::read_rules(std::string_view charsmap) {
         if (value >= replacements_.size())
           throw MalformedModel("its normalisation rules lead outside of them");
         if ((replacements_[value] & 0xC0) == 0x80)
-          throw NotCovered("its normalisation rules make no UTF-8");
+          throw MalformedModel("its normalisation rules make no UTF-8");
       }
       note_rule(key, whole);
     }
@@ -118,7 +118,7 @@ void Normalizer::note_rule(const std::vector<std::uint8_t>& key, bool whole) {
   const std::uint8_t lead = key[0];
   const auto size = static_cast<int>(key.size());
   if (whole && !is_utf8({reinterpret_cast<const char*>(key.data()), key.size()}))
-    throw NotCovered("its normalisation rules do not replace whole characters");
+    throw MalformedModel("its normalisation rules do not replace whole characters");
   if (lead >= 0x80) {
     if (lead >= 0xC0 && size == character_bytes(lead) && size < 4) mark(code_of(key.data()));
   } else if (size == 2 && key[1] < 0x80) {

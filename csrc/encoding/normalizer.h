@@ -34,8 +34,9 @@ class Bytes {
 class Normalizer {
  public:
   // User-defined symbols are taken as they are. Throws MalformedModel where the compiled rules are
-  // damaged, NotCovered where they do not replace whole characters.
+  // damaged, NotCovered where spaces are not written as ▁.
   Normalizer(const SentencePieceModel& model, ByteTrie user_symbols, bool has_user_symbols);
+  Normalizer(Normalizer&&) = default;  // no copies: a part points into another
 
   // What is made of the well-formed UTF-8 text … end, behind which lies a byte 0; in `out`, too.
   void apply(const std::uint8_t* text, const std::uint8_t* end, Bytes& out) const;

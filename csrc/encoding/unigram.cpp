@@ -69,7 +69,7 @@ ByteTrie trie_of_pieces(const SentencePieceModel& model) {
   for (std::size_t id = 0; id < model.pieces.size(); ++id) {
     std::string_view text = model.pieces[id].text;
     if (!is_searched(model.pieces[id])) continue;
-    if (!is_utf8(text)) throw NotCovered("it has pieces that are no UTF-8");
+    if (!is_utf8(text)) throw MalformedModel("it has a piece that is no UTF-8");
     // Text has no space left when pieces are searched, so that neither has a piece that is found.
     if (text.find(' ') != std::string_view::npos) {
       if (model.pieces[id].type == PieceType::normal) continue;
@@ -179,7 +179,7 @@ Unigram::Unigram(const SentencePieceModel& model)
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     const Piece& piece = model.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
-    if (!std::isfinite(piece.score)) throw NotCovered("it has scores that are not finite");
+    if (!std::isfinite(piece.score)) throw MalformedModel("it has a score that is no number");
     if (!is_searched(piece) && !special.insert(piece.text).second)
       throw MalformedModel("it has a piece twice");
     if (piece.type == PieceType::normal) {

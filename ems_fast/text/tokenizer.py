@@ -71,8 +71,8 @@ class Tokenizer:
     def implementation(self) -> Literal["ems-fast", "SentencePiece"]:
         """What makes the ids. SentencePiece where ours does not cover the model.
 
-        That is one of another type than unigram, one without spaces as ▁, one with unused pieces,
-        with user-defined symbols that hold a space, or with pieces or rules that are no UTF-8.
+        That is one of another type than unigram, one that does not write spaces as ▁, or one with
+        unused pieces or with user-defined symbols that hold a space.
         """
         return "SentencePiece" if self._unigram is None else "ems-fast"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,11 @@ from ems_fast import InputError
 from ems_fast.text.appending import append_pieces
 from ems_fast.text.sentencepiece_model import NORMAL, Piece, SentencePieceModel
 from ems_fast.text.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.skipif(
+    tuple(map(int, sentencepiece.__version__.split(".")[:3])) < (0, 2, 3),
+    reason="needs sentencepiece 0.2.3, whose roundings ours are",
+)
 
 UNIGRAM = {
     "model_type": "unigram", "vocab_size": 600, "normalization_rule_name": "nmt_nfkc_cf",
@@ -144,6 +151,16 @@ def test_real_text_in_62_languages(corpora: Path, tokenizer: Tokenizer, shipped:
     assert_same(shipped, [*lines, *(line.upper() for line in lines)])
 
 
+def test_it_needs_no_library() -> None:
+    code = """
+import sys
+sys.modules["sentencepiece"] = None
+import ems_fast
+assert ems_fast.load().encode(["Guten Morgen!"]).any()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
+
+
 def test_threads_give_the_same(shipped: Tokenizer) -> None:
     texts = [f"{i} {text}" for i in range(12) for text in HOSTILE]
     expected = shipped.encode_packed(texts, num_threads=1)
@@ -219,7 +236,9 @@ PAD, UNK = piece(b"<pad>", 3), piece(b"<unk>", 2)
         (PAD + UNK + UNK.replace(b"unk", b"unn") + piece(b"a"), "two unknown pieces"),
         (PAD + piece(b"a"), "has no unknown piece"),
         (PAD + UNK + piece(b""), "has an empty piece"),
+        (PAD + UNK + piece(b"a", score=float("inf")), "a score that is no number"),
         (PAD + UNK + piece(b"a\0b"), "a piece with a null character"),
+        (PAD + UNK + piece(b"\xc3"), "a piece that is no UTF-8"),
         (PAD + UNK + piece(b"a") + piece(b"<0x41>", 6), "a byte piece that is none"),
         (PAD + UNK + piece(b"a") + b"\x12\x03\x98\x02\x01", "lacks byte pieces"),
         (PAD + UNK + piece(b"a")[:-2], "ends within a field"),
@@ -236,6 +255,64 @@ PAD, UNK = piece(b"<pad>", 3), piece(b"<unk>", 2)
 def test_malformed_models(model: bytes, reason: str) -> None:
     with pytest.raises(InputError, match=rf"t: not a SentencePiece model \(.*{reason}.*\)"):
         Tokenizer(model, name="t")
+
+
+def rules(units: dict[int, int], replacements: bytes) -> bytes:
+    """A normaliser with a double array of these units."""
+    array = struct.pack("<256I", *(units.get(i, 0x80000000) for i in range(256)))
+    charsmap = struct.pack("<I", len(array)) + array + replacements
+    body = b"\x12" + varint(len(charsmap)) + charsmap
+    return b"\x1a" + varint(len(body)) + body
+
+
+def unit(label: int, offset: int, *, ends: bool = False) -> int:
+    return label | ends << 8 | offset << 10
+
+
+SMALL = PAD + UNK + piece("▁".encode()) + piece(b"a") + piece("é".encode())
+# From the root, whose base is 1, to what begins with an a, and from there with the same base again.
+CIRCLE = {0: unit(0, 1), 1 ^ 0x61: unit(0x61, 0x61)}
+BEYOND = {0: unit(0, 1), 1 ^ 0x61: unit(0x61, 0x61 ^ 0x8000)}
+# A rule for an a (value at 0xE0), and one for the first byte of é.
+LETTER = {0: unit(0, 1), 1 ^ 0x61: unit(0x61, 0x80, ends=True), 0xE0: 0x80000000}
+HALF = {0: unit(0, 1), 1 ^ 0xC3: unit(0xC3, 2, ends=True), 0xC0: 0x80000000}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "reason"),
+    [
+        (rules(CIRCLE, b"x\0"), "lead in a circle"),
+        (rules(BEYOND, b"x\0"), "lead outside of them"),
+        (rules({**LETTER, 0xE0: 0x80000005}, b"x\0"), "lead outside of them"),
+        (rules(LETTER, b"x"), "rules do not end"),
+        (rules(LETTER, b"\xff\0"), "make no UTF-8"),
+        (rules({**LETTER, 0xE0: 0x80000001}, "é".encode() + b"\0"), "make no UTF-8"),
+        (rules(HALF, b"x\0"), "do not replace whole characters"),
+    ],
+)
+def test_malformed_rules(normalizer: bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"not a SentencePiece model \(.*{reason}\)"):
+        Tokenizer(SMALL + normalizer)
+
+
+def test_rules_of_ones_own() -> None:
+    for becomes in ("é", "", "  é ", "▁"):
+        tokenizer = Tokenizer(SMALL + rules(LETTER, becomes.encode() + b"\0"))
+        assert_same(tokenizer, ["a", "aa a", "ba", "aé a\u0301", "a ", " a"])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        piece(b"b", 5),
+        piece(b"b c", 4),
+    ],
+)
+def test_what_is_not_covered_is_left_to_the_library(rest: bytes) -> None:
+    tokenizer = Tokenizer(SMALL + rest)
+    assert tokenizer.implementation == "SentencePiece"
+    texts = ["a", "ab c", "é"]
+    assert [tokenizer.encode(text) for text in texts] == library(tokenizer).encode(texts)
 
 
 def flipped(model: bytes, draw: random.Random) -> bytes:
@@ -255,6 +332,7 @@ def test_damaged_models_fail_clearly_or_work(
 ) -> None:
     """Never a crash, whatever the rules of normalisation or the fields have become."""
     models = [sentencepiece_model(**MODELS[name]).model for name in ("no rules", "symbols")]
+    models.append(SMALL + rules(LETTER, b"e\0"))
     draw = random.Random(0)
     failed = 0
     for _ in range(400):
