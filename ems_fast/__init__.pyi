@@ -32,6 +32,7 @@ from ems_fast.evaluation import (
 )
 from ems_fast.exporting import export, push
 from ems_fast.filtering import FilterReport, filter_pairs
+from ems_fast.growing import GrowResult, grow
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.model.config import ModelConfig
 from ems_fast.ops.backends import Backend, backends
@@ -58,6 +59,7 @@ __all__ = [
     "ExtendResult",
     "FilterReport",
     "Gettext",
+    "GrowResult",
     "HuggingFace",
     "InputError",
     "JsonLines",
@@ -86,6 +88,7 @@ __all__ = [
     "filter_pairs",
     "fit_threshold",
     "format_report",
+    "grow",
     "load",
     "load_released",
     "mine",

@@ -15,8 +15,9 @@ import ems_fast
 PACKAGE = "ems_fast"
 # From the top down; a room may import itself and the rooms after it.
 ROOMS = (
-    "cli", "demo", "exporting", "training", "evaluation", "filtering", "alignment", "mining",
-    "encoding", "runs", "corpus", "model", "ops", "distributed", "text", "files", "errors",
+    "cli", "demo", "growing", "exporting", "training", "evaluation", "filtering", "alignment",
+    "mining", "encoding", "runs", "corpus", "model", "ops", "distributed", "text", "files",
+    "errors",
 )  # fmt: skip
 ELSEWHERE = {"__main__": "cli"}  # `python -m ems_fast` is the command line
 COMPILED = {"_kernels", "_encoding", "_cuda", "_batching"}  # modules without imports of their own

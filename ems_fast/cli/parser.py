@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _extend, _encode, _evaluate, _search, _mine, _score, _filter, _align,
-        _export, _push, _report, _doctor, _demo,
+        _prepare, _train, _extend, _grow, _encode, _evaluate, _search, _mine, _score, _filter,
+        _align, _export, _push, _report, _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -185,6 +185,25 @@ def _extend(subparsers: Any) -> None:
     _add_options(parser, ems_fast.train, "eval_sets", "device")
     _add_quiet(parser)
     _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))
+
+
+def _grow(subparsers: Any) -> None:
+    parser = _command(subparsers, "grow", commands.grow)
+    parser.add_argument(
+        "--texts", required=True, action="append", nargs=3, metavar=("LANGUAGES", "FILE", "FILE"),
+        help="a language pair such as en-de, and a file of lines in each; give it for each pair",
+    )  # fmt: skip
+    _add_output(parser, "folder of the rounds and the best model; the same command goes on with it")
+    meanings = described(ems_fast.grow, "Args")
+    parser.add_argument("--model", help=meanings["model"])
+    for name in ("pairs", "held_out"):
+        parser.add_argument(_flag(name), nargs="+", metavar="FILE_OR_FOLDER", help=meanings[name])
+    parser.add_argument("--preset", choices=list(PRESETS), help=meanings["preset"])
+    names = ("rounds", "from_scratch", "threshold", "min_gain", "index", "held_out_pairs",
+             "distractors", "device")  # fmt: skip
+    _add_options(parser, ems_fast.grow, *names)
+    _add_quiet(parser)
+    _add_training(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
