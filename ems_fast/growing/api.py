@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ems_fast.corpus.readers import Reader, Tsv, open_corpora
-from ems_fast.distributed.ranks import launched_ranks
+from ems_fast.distributed.ranks import launched_ranks, resolve_device
 from ems_fast.encoding.encoder import EncodingWarning, SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.encoding.partial_array import read_json, write_json
@@ -164,6 +164,7 @@ def grow(
         require_faiss(index)
     if launched_ranks() is not None:
         raise InputError("grow: runs in one process, but torchrun started several; start it alone")
+    resolve_device(device)
     scratch = model is None if from_scratch is None else from_scratch
     sizes = _check_model(model, files, preset, scratch, options, prepare_options or {})
     seeds = [] if pairs is None else open_corpora(pairs)
@@ -190,7 +191,7 @@ def grow(
         "options": options,
     }
     output = Path(output_dir)
-    with _opened(output, json.loads(json.dumps(identity))):
+    with _opened(output, json.loads(json.dumps(identity, default=str))):
         if not (output / "text").exists():
             prepare_text(output / "text", files, seeds, judges, held_out_pairs)
         text = ParallelText(output / "text")
@@ -296,7 +297,7 @@ class _Growth:
         return {
             name: mine_pairs(
                 encoder, lines, self.text.pairs[pair].decide, self._mined(number, name),
-                threshold=self.threshold, index=self.index,
+                threshold=self.threshold, index=self.index, device=resolve_device(self.device),
             )
             for pair, lines in self.lines.items()
             for name in ["-".join(pair)]

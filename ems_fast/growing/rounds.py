@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ems_fast.encoding.partial_array import read_json, write_json
 from ems_fast.encoding.protocol import Encodes
@@ -84,6 +85,7 @@ def mine_pairs(
     *,
     threshold: float | None,
     index: Index,
+    device: torch.device | str = "cpu",
 ) -> Mined:
     """Mine one language pair and write its pairs, best first, with their margins; or read that.
 
@@ -106,6 +108,7 @@ def mine_pairs(
         [*lines[1], *(hidden[i][1] for i in targets)],
         k=NEIGHBORS,
         index=index,
+        device=device,
     )
     # A candidate is judged if one of its sides was hidden; it is right if both are, of one pair.
     source = np.concatenate([np.full(n, -1), sources])[found.source_indices]
@@ -116,7 +119,7 @@ def mine_pairs(
     if not right.any():
         raise InputError(
             f"texts: the model finds none of the {there} held-out pairs "
-            f"that were hidden for {path.stem}; begin with a better one, or with more seed pairs"
+            f"that were hidden for {path.name}; begin with a better one, or with more seed pairs"
         )
     least = threshold
     if least is None:

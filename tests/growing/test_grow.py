@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 from pathlib import Path
@@ -139,6 +140,23 @@ def test_it_goes_on_after_being_killed_between_rounds(
     assert trained == ["round-00", "round-01", "round-01"]
     assert mined.stat().st_mtime_ns == when
     assert [one.decide for one in result.rounds] == [one.decide for one in grown.rounds]
+
+
+def test_a_training_that_the_user_stops_is_gone_on_with(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = api.train
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(real(*arguments, **options), interrupted=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "train", stopped)
+        result = grow(text, tmp_path / "out")
+    assert result.interrupted
+    assert result.rounds == ()
+    assert not (tmp_path / "out" / "model").exists()
+    assert len(grow(text, tmp_path / "out").rounds) == 2
 
 
 def test_a_round_that_is_no_better_is_rejected(
