@@ -25,6 +25,7 @@ _PUBLIC = {
     ),
     "exporting": ("export", "push"),
     "filtering": ("FilterReport", "filter_pairs"),
+    "growing": ("GrowResult", "grow"),
     "mining": ("fit_threshold", "mine", "score_pairs"),
     "mining.sentences": ("search",),
     "model.config": ("ModelConfig",),
@@ -38,7 +39,7 @@ _PUBLIC = {
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (
     "alignment", "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation",
-    "exporting", "files", "filtering", "mining", "model", "ops", "reporting", "runs", "text",
+    "exporting", "files", "filtering", "growing", "mining", "model", "ops", "reporting", "runs", "text",
     "training",
 )  # fmt: skip
 __all__ = sorted(_HOMES)

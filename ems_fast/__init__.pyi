@@ -32,6 +32,7 @@ from ems_fast.evaluation import (
 )
 from ems_fast.exporting import export, push
 from ems_fast.filtering import FilterReport, filter_pairs
+from ems_fast.growing import GrowResult, grow
 from ems_fast.mining import fit_threshold, mine, score_pairs
 from ems_fast.mining.sentences import search
 from ems_fast.model.config import ModelConfig
@@ -60,6 +61,7 @@ __all__ = [
     "ExtendResult",
     "FilterReport",
     "Gettext",
+    "GrowResult",
     "HuggingFace",
     "InputError",
     "JsonLines",
@@ -89,6 +91,7 @@ __all__ = [
     "filter_pairs",
     "fit_threshold",
     "format_report",
+    "grow",
     "load",
     "load_released",
     "mine",

@@ -15,7 +15,8 @@ import ems_fast
 PACKAGE = "ems_fast"
 # From the top down; a room may import itself and the rooms after it.
 ROOMS = (
-    "cli", "demo", "exporting", "training", "reporting", "evaluation", "filtering", "alignment",
+    "cli", "demo", "growing", "exporting", "training", "reporting", "evaluation", "filtering",
+    "alignment",
     "mining", "encoding", "runs", "corpus", "model", "ops", "distributed", "text", "files",
     "errors",
 )  # fmt: skip

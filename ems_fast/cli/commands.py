@@ -88,6 +88,23 @@ def extend(
     print(f"The run is in {result.output_dir}.")
 
 
+def grow(
+    *, model: str | None, texts: list[list[str]], output: Path, quiet: bool, **options: Any
+) -> None:
+    """Mine pairs from text that is not parallel and train on them, in rounds."""
+    files: dict[str, tuple[str | Path, str | Path]] = {}
+    for languages, source, target in texts:
+        check(languages not in files, "texts", languages, "each language pair once")
+        files[languages] = source, target
+    result = ems_fast.grow(model, files, output, progress=not quiet, **options)
+    if result.rounds:
+        print(result.to_table())
+    if result.interrupted:
+        print(f"Stopped; the same command goes on with what is in {output}.")
+    else:
+        print(f"The model of round {result.best.number} is in {output / 'model'}.")
+
+
 def encode(
     *,
     source: Path,

@@ -195,6 +195,24 @@ def _extend(parser: argparse.ArgumentParser) -> None:
     _add_training(parser, ("teacher_weight", "contrastive_weight", "xtr_weight"))
 
 
+def _grow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--texts", required=True, action="append", nargs=3, metavar=("LANGUAGES", "FILE", "FILE"),
+        help="a language pair such as en-de, and a file of lines in each; give it for each pair",
+    )  # fmt: skip
+    _add_output(parser, "folder of the rounds and the best model; the same command goes on with it")
+    meanings = described(ems_fast.grow, "Args")
+    parser.add_argument("--model", help=meanings["model"])
+    for name in ("pairs", "held_out"):
+        parser.add_argument(_flag(name), nargs="+", metavar="FILE_OR_FOLDER", help=meanings[name])
+    parser.add_argument("--preset", choices=list(PRESETS), help=meanings["preset"])
+    names = ("rounds", "from_scratch", "threshold", "min_gain", "index", "held_out_pairs",
+             "distractors", "device")  # fmt: skip
+    _add_options(parser, ems_fast.grow, *names)
+    _add_quiet(parser)
+    _add_training(parser)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -311,7 +329,8 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "prepare": _prepare, "train": _train, "extend": _extend, "encode": _encode,
+    "prepare": _prepare, "train": _train, "extend": _extend, "grow": _grow,
+    "encode": _encode,
     "evaluate": _evaluate, "search": _search, "mine": _mine, "score": _score, "filter": _filter,
     "align": _align, "export": _export, "push": _push, "report": _report, "doctor": _doctor,
     "demo": _demo,

@@ -52,7 +52,7 @@ def nearest_faiss(
         BackendError: faiss is not installed.
         InputError: vectors that are not finite.
     """
-    faiss = _faiss(index)
+    faiss = require_faiss(index)
     binary = index == "binary"
     built = (_build_binary if binary else _build)(faiss, items, names[1])
     n, m = len(queries), len(items)
@@ -123,7 +123,8 @@ def _build(faiss: ModuleType, items: Vectors, name: str) -> Any:
     return index
 
 
-def _faiss(index: str) -> ModuleType:
+def require_faiss(index: str) -> ModuleType:
+    """The module; `BackendError` says how to install it."""
     try:
         import faiss
     except ImportError as error:
