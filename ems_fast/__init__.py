@@ -31,7 +31,10 @@ _PUBLIC = {
     "ops.bag_of_words": ("BagOfWords",),
     "ops.contrastive.loss": ("contrastive_loss",),
     "ops.xtr.loss": ("xtr_loss",),
-    "training": ("Certificate", "ExtendResult", "Tracker", "TrainResult", "extend", "train"),
+    "training": (
+        "Certificate", "ExtendResult", "Plan", "Tracker", "TrainResult", "extend",
+        "plan", "train",
+    ),
 }  # fmt: skip
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (

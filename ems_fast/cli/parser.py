@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ems-fast {ems_fast.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for add in (
-        _prepare, _train, _extend, _encode, _evaluate, _search, _mine, _score, _filter, _align,
-        _export, _push, _report, _doctor, _demo,
+        _prepare, _plan, _train, _extend, _encode, _evaluate, _search, _mine, _score, _filter,
+        _align, _export, _push, _report, _doctor, _demo,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -173,6 +173,17 @@ def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()
         # SUPPRESS leaves out what was not given, so that --resume keeps the run's own value.
         settings = {**_settings(option.kind), "default": argparse.SUPPRESS}
         group.add_argument(_flag(name), help=_help(option.meaning, option.default), **settings)
+
+
+def _plan(subparsers: Any) -> None:
+    parser = _command(subparsers, "plan", commands.plan)
+    _add_files(parser, "+")
+    parser.add_argument(
+        "--model", choices=list(PRESETS), default=DEFAULT_MODEL,
+        help=f"preset to plan for (default: {DEFAULT_MODEL})",
+    )  # fmt: skip
+    _add_options(parser, ems_fast.plan, "minutes", "probe_minutes", "device", "languages", "tags")
+    parser.add_argument("--json", type=Path, help="also write it here")
 
 
 def _extend(subparsers: Any) -> None:
