@@ -34,13 +34,16 @@ _PUBLIC = {
     "ops.contrastive.loss": ("contrastive_loss",),
     "ops.xtr.loss": ("xtr_loss",),
     "reporting": ("report",),
-    "training": ("Certificate", "ExtendResult", "Tracker", "TrainResult", "extend", "train"),
+    "training": (
+        "Certificate", "ExtendResult", "Plan", "Tracker", "TrainResult", "extend",
+        "plan", "train",
+    ),
 }  # fmt: skip
 _HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 _ROOMS = (
     "alignment", "cli", "corpus", "demo", "distributed", "encoding", "errors", "evaluation",
-    "exporting", "files", "filtering", "growing", "mining", "model", "ops", "reporting", "runs", "text",
-    "training",
+    "exporting", "files", "filtering", "growing", "mining", "model", "ops", "reporting", "runs",
+    "text", "training",
 )  # fmt: skip
 __all__ = sorted(_HOMES)
 

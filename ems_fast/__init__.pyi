@@ -41,7 +41,16 @@ from ems_fast.ops.bag_of_words import BagOfWords
 from ems_fast.ops.contrastive.loss import contrastive_loss
 from ems_fast.ops.xtr.loss import xtr_loss
 from ems_fast.reporting import report
-from ems_fast.training import Certificate, ExtendResult, Tracker, TrainResult, extend, train
+from ems_fast.training import (
+    Certificate,
+    ExtendResult,
+    Plan,
+    Tracker,
+    TrainResult,
+    extend,
+    plan,
+    train,
+)
 
 __version__: str
 __all__ = [
@@ -68,6 +77,7 @@ __all__ = [
     "ModelConfig",
     "Moses",
     "Parquet",
+    "Plan",
     "SentenceEncoder",
     "Tmx",
     "Tracker",
@@ -96,6 +106,7 @@ __all__ = [
     "load_released",
     "mine",
     "open_embeddings",
+    "plan",
     "prepare",
     "push",
     "read_eval_sets",

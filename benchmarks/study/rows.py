@@ -171,6 +171,14 @@ def _tuning() -> Iterator[Row]:
 # -- ablations -------------------------------------------------------------------------------------
 
 XTR = {"reconstruction": True, "xtr_weight": 1.0, "contrastive_weight": 1.0}
+# Its vectors of one side are computed before the minutes begin.
+TEACHER = {"teacher": "phrases", "teacher_minutes": SHORT}
+# A distance of cosines is a tenth of the contrastive loss.
+TEACHER_BESIDE = {**TEACHER, "teacher_weight": 10.0}
+TEACHERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("teacher", "teacher (`phrases`, 3 minutes) alone", {**TEACHER, "contrastive_weight": 0.0}),
+    ("teacher-both", "teacher (`phrases`, 3 minutes) and contrastive", TEACHER_BESIDE),
+)
 # As much of it as costs a table's step little; the expected gradient is the same.
 SAMPLED = {**XTR, "xtr_every": 32, "xtr_one_in": 16}
 SAMPLED_TOLD = "XTR on one step in 32 from one sentence in 16, and contrastive"
@@ -185,6 +193,7 @@ def _table() -> Iterator[Row]:
         ("sampled", SAMPLED_TOLD, SAMPLED),
         ("sampled-tenth", f"{SAMPLED_TOLD}, with weight 0.1", {**SAMPLED, "xtr_weight": 0.1}),
         ("xtr", "XTR alone", {**XTR, "contrastive_weight": 0.0}),
+        *TEACHERS,
     ):
         for minutes in (SHORT, LONG) if name == "d512" else (SHORT,):
             yield _row(
@@ -289,6 +298,7 @@ def _objectives() -> Iterator[Row]:
         ("d512", "width 512, margin", wide),
         ("d512-matryoshka", "width 512, margin and matryoshka 128, 256 of weight 0.1",
          {**wide, "matryoshka": wide["narrow"], "matryoshka_weight": 0.1}),
+        *TEACHERS,
     ):  # fmt: skip
         yield _row(
             "static", f"objective-{name}", "objectives", f"{SYSTEMS['static'][1]}, {label}",

@@ -105,6 +105,16 @@ def grow(
         print(f"The model of round {result.best.number} is in {output / 'model'}.")
 
 
+def plan(*, corpora: list[str], json: Path | None, **options: Any) -> None:
+    """Measure this machine and this text for two minutes, and say what a run comes to."""
+    if json is not None and not json.parent.is_dir():
+        raise InputError(f"{json}: its folder does not exist; create it first")
+    planned = ems_fast.plan(corpora[0] if len(corpora) == 1 else corpora, **options)
+    print(planned.to_table())
+    if json is not None:
+        write_text(json, planned.to_json() + "\n")
+
+
 def encode(
     *,
     source: Path,

@@ -182,6 +182,16 @@ def _add_training(parser: argparse.ArgumentParser, without: Collection[str] = ()
         group.add_argument(_flag(name), help=_help(option.meaning, option.default), **settings)
 
 
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _add_files(parser, "+")
+    parser.add_argument(
+        "--model", choices=list(PRESETS), default=DEFAULT_MODEL,
+        help=f"preset to plan for (default: {DEFAULT_MODEL})",
+    )  # fmt: skip
+    _add_options(parser, ems_fast.plan, "minutes", "probe_minutes", "device", "languages", "tags")
+    parser.add_argument("--json", type=Path, help="also write it here")
+
+
 def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="folder of a run, or the name of a shipped model")
     _add_corpora(parser, "+")
@@ -329,7 +339,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "prepare": _prepare, "train": _train, "extend": _extend, "grow": _grow,
+    "prepare": _prepare, "plan": _plan, "train": _train, "extend": _extend, "grow": _grow,
     "encode": _encode,
     "evaluate": _evaluate, "search": _search, "mine": _mine, "score": _score, "filter": _filter,
     "align": _align, "export": _export, "push": _push, "report": _report, "doctor": _doctor,

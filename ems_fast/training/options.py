@@ -43,6 +43,8 @@ class OptimizerConfig:
         warmup_steps: length of the linear warm-up; by default `warmup_fraction` of the run.
         warmup_fraction: length of the warm-up as a share of the run.
         max_gradient_norm: gradients are scaled down to this norm; 0 leaves them alone.
+        ema: decay of a moving average of the weights, such as 0.999, which is scored and saved
+            instead of them; by default there is none.
         precision: ``bf16`` computes matrix products in bfloat16 (weights stay float32); ``auto``
             does so where the device has instructions for it.
     """
@@ -58,6 +60,7 @@ class OptimizerConfig:
     warmup_steps: int | None = None
     warmup_fraction: float = 0.05
     max_gradient_norm: float = 1.0
+    ema: float | None = None
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class OptimizerConfig:
             check(rate is None or rate > 0, name, rate, "more than 0")
         share = self.warmup_fraction
         check(0 <= share < 1, "warmup_fraction", share, "between 0 and 1")
+        ema = self.ema
+        check(ema is None or 0 < ema < 1, "ema", ema, "above 0 and below 1")
 
     def check_model(self, model: ModelConfig) -> None:
         """Raise `InputError` unless `model` has the parts that are spoken of."""

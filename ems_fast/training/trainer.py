@@ -23,6 +23,7 @@ from ems_fast.evaluation import EvalSet
 from ems_fast.model.ems import EMSModel
 from ems_fast.reporting import write_report
 from ems_fast.runs.folder import RunFolder
+from ems_fast.training.averaging import MovingAverage
 from ems_fast.training.batches import batch_stream
 from ems_fast.training.batches.batch import Batch
 from ems_fast.training.clipping import clip_gradients
@@ -132,6 +133,8 @@ class Trainer:
         self.optimizer = options.optimizer.build(model)
         # Ranks average dense gradients.
         model.encoder.sparse_gradient = options.optimizer.steps_touched_rows and ranks.world == 1
+        ema = options.optimizer.ema
+        self.average = None if ema is None else MovingAverage(model, ema)
         self.autocast_dtype = options.optimizer.autocast_dtype(ranks.device)
         self.guard = NonfiniteGuard(
             self.folder, self.corpus, options.nonfinite, ranks, self.console.say
@@ -158,6 +161,10 @@ class Trainer:
             try:
                 self.model.load_state_dict(state["model"])
                 self.optimizer.load_state_dict(state["optimizer"])
+                if self.average is not None and "average" in state:
+                    self.average.load_state_dict(state["average"])
+                elif self.average is not None:  # it is asked for from here on
+                    self.average.restart()
                 self.progress = Progress.from_state(state["progress"])
             except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
                 raise InputError(
@@ -172,13 +179,14 @@ class Trainer:
         """Write everything that `restore` needs, atomically."""
         require_finite_weights(self.model, self.progress.step)
         if self.ranks.main:
-            self.folder.write_checkpoint(
-                {
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "progress": asdict(self.progress),
-                }
-            )
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": asdict(self.progress),
+            }
+            if self.average is not None:
+                state["average"] = self.average.state_dict()
+            self.folder.write_checkpoint(state)
         self.ranks.barrier()
 
     # -- the loop --------------------------------------------------------------------------------
@@ -294,7 +302,11 @@ class Trainer:
         losses.total.backward()
         norm = clip_gradients(self.model.parameters(), config.max_gradient_norm or math.inf)
         bad = self.guard.flag(losses.total, norm)
+        if self.average is not None:
+            self.average.before_step()
         self.optimizer.step(bad)
+        if self.average is not None:
+            self.average.after_step()
         self.optimizer.zero_grad()
         return torch.stack([losses.total.detach(), losses.xtr, losses.contrastive, norm, bad])
 
@@ -337,32 +349,38 @@ class Trainer:
     def _evaluate(self, done: float) -> None:
         """Score the model; keep it if none was better."""
         require_finite_weights(self.model, self.progress.step)
+        averaged = contextlib.nullcontext() if self.average is None else self.average.in_place()
         if self.ranks.main:
-            self.model.eval()
-            encoder = SentenceEncoder(
-                self.model.encoder, self.corpus.tokenizer, self.model.config, self.ranks.device
-            )
-            self.scores = scores = score(encoder, self.eval_sets)
-            self.model.train()
-            best = self.progress.best
-            risen = best is None or scores.criterion > best
-            if self.progress.scored != self.progress.step:
-                self.progress.since_best = 0 if risen else self.progress.since_best + 1
-                self.progress.scored = self.progress.step
-            if best is None or scores.criterion >= best:
-                self.progress.best = scores.criterion
-                self.folder.write_weights(self.model.state_dict())
-            values = {
-                "step": self.progress.step,
-                "pairs": self.progress.pairs,
-                "minutes": round(self.progress.seconds / 60, 3),
-                "done": round(min(done, 1.0), 4),
-            }
-            self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
-            write_report(self.folder)
-            self.console.scores(self.progress, scores)
-            self.following.log("evaluation", scores.averages, self.progress.step)
+            with averaged:
+                self._score_and_keep(done)
         self.ranks.barrier()
+
+    def _score_and_keep(self, done: float) -> None:
+        """Score the model as it stands, and save it if none was better."""
+        self.model.eval()
+        encoder = SentenceEncoder(
+            self.model.encoder, self.corpus.tokenizer, self.model.config, self.ranks.device
+        )
+        self.scores = scores = score(encoder, self.eval_sets)
+        self.model.train()
+        best = self.progress.best
+        risen = best is None or scores.criterion > best
+        if self.progress.scored != self.progress.step:
+            self.progress.since_best = 0 if risen else self.progress.since_best + 1
+            self.progress.scored = self.progress.step
+        if best is None or scores.criterion >= best:
+            self.progress.best = scores.criterion
+            self.folder.write_weights(self.model.state_dict())
+        values = {
+            "step": self.progress.step,
+            "pairs": self.progress.pairs,
+            "minutes": round(self.progress.seconds / 60, 3),
+            "done": round(min(done, 1.0), 4),
+        }
+        self.folder.log("evaluation", **values, accuracy=scores.averages, rows=scores.rows)
+        write_report(self.folder)
+        self.console.scores(self.progress, scores)
+        self.following.log("evaluation", scores.averages, self.progress.step)
 
     @contextlib.contextmanager
     def _catching_interrupts(self) -> Iterator[None]:

@@ -56,6 +56,10 @@ def tiny(name: str, system: Any, **options: Any) -> Row:
     return Row(name, system, "first", name, TEXT, pairs=20_000, options=options)
 
 
+TAUGHT = tiny(
+    "taught", "ems-fast", model="static", batch_pairs=64, teacher="static", teacher_minutes=0.05,
+    contrastive_weight=0.0,
+)  # fmt: skip
 OURS = tiny("ours", "ems-fast", model="static", batch_pairs=64, width=32)
 THEIRS = {"batch_pairs": 64, "width": 32}
 BERT = {"layers": 1, "heads": 2, "ffn_width": 64, "learning_rate": 5e-3}
@@ -81,7 +85,7 @@ def figures_of(row: Row, places: Places) -> dict[str, Any]:
     return figures
 
 
-@pytest.mark.parametrize("row", [OURS, *BASELINES], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [OURS, TAUGHT, *BASELINES], ids=lambda row: row.name)
 @pytest.mark.filterwarnings("default")  # of other libraries
 def test_every_system_learns_and_leaves_its_figures(row: Row, places: Places) -> None:
     if row.system == "sentence-transformers":

@@ -1,7 +1,8 @@
 """This project: `ems_fast.train`, with its defaults but for what the row says.
 
 A row's options are ``model`` (a preset), fields of `ems_fast.ModelConfig`, keywords of
-`ems_fast.train`, and ``language_embedding=False``, which keeps the languages from XTR's head.
+`ems_fast.train`, ``language_embedding=False``, which keeps the languages from XTR's head, and
+``teacher``, the preset of a model that is trained on the row's text before, for `teacher_minutes`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ems_fast.model.config import preset
 from ems_fast.model.ems import XTRHead
 from ems_fast.runs.folder import RunFolder
 from study.config import Places, Row
+from study.memory import forget_peak
 from study.systems import Trained
 
 _MODEL_FIELDS = {field.name for field in fields(ems_fast.ModelConfig)}
@@ -34,6 +36,11 @@ def train(row: Row, corpus: BinaryCorpus, places: Places) -> Trained:
     changes = {name: options.pop(name) for name in [*options] if name in _MODEL_FIELDS}
     if changes:
         model = preset(model, **changes)
+    if "teacher" in options:
+        options["teacher"] = _teacher(
+            options["teacher"], options.pop("teacher_minutes"), row, corpus, places
+        )
+        forget_peak()  # what the teacher's own training took is not the row's
     # An epoch is as many pairs as the corpus has.
     epochs = None if row.pairs is None else row.pairs / corpus.num_pairs
     with contextlib.nullcontext() if knows_languages else one_language():
@@ -58,6 +65,19 @@ def train(row: Row, corpus: BinaryCorpus, places: Places) -> Trained:
             },
         },
     )  # fmt: skip
+
+
+def _teacher(
+    model: str, minutes: float, row: Row, corpus: BinaryCorpus, places: Places
+) -> ems_fast.SentenceEncoder:
+    """The teacher of all rows of this text; what was begun of it goes on."""
+    result = ems_fast.train(
+        corpus.path, places.work / "teachers" / f"{row.text.key}.{model}-{minutes:g}", model=model,
+        max_minutes=minutes, device="cpu", progress=False, resume="auto",
+    )  # fmt: skip
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result.encoder
 
 
 @contextlib.contextmanager
