@@ -10,7 +10,7 @@ NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/encoding/* csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/encoding/* python/*) $(shell find ems_fast -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test test-slow gpu-check bench study pretrained lint wheel train-tatoeba clean
+.PHONY: demo test test-slow soak gpu-check bench study pretrained lint wheel train-tatoeba clean
 
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
@@ -20,6 +20,12 @@ test: $(VENV)/tools
 
 test-slow: $(VENV)/tools
 	$(BIN)/pytest -m slow
+
+# What can only be seen in long (docs/reliability.md): kills at hundreds of moments, full disks, training
+# of each kind of model for so many minutes, killed ranks, the kernels with every instruction set.
+SOAK_MINUTES ?= 30
+soak: $(VENV)/tools
+	EMS_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/pytest -m slow -s tests/reliability tests/training/test_kills.py
 
 # On a machine with a GPU, in ten minutes: is it right, and how fast is what (docs/gpu.md). Fails unless
 # the kernels are active; a skipped test is a failure. It uses GPU_PYTHON as it is and downloads
