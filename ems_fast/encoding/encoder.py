@@ -114,6 +114,11 @@ class SentenceEncoder:
             self._module, self._table = _module_of_table(self._table, self.config), None
         return self._module
 
+    @property
+    def stored(self) -> TokenTable | None:
+        """The table as it lies on disk, if it was loaded as such."""
+        return self._table
+
     def as_module(self) -> Encoder:
         """The torch module, to read weights of; a table stays one, and this encoder as it is."""
         if self._table is None:

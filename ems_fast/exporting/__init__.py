@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
+import torch
+
 from ems_fast.encoding.encoder import SentenceEncoder
 from ems_fast.encoding.load import load
 from ems_fast.encoding.released.text import preprocess_released
@@ -225,7 +227,12 @@ def _write_model(encoder: SentenceEncoder, path: Path, bits: Bits) -> None:
             )
         sections["text"] = {"preprocessing": "released"}
     folder = RunFolder(path)
-    weights = {f"encoder.{k}": v for k, v in encoder.as_module().state_dict().items()}
+    table = encoder.stored
+    if table is not None and table.bits == bits:  # to round it again would cost accuracy
+        weights = {name: torch.from_numpy(array.copy()) for name, array in table.tensors().items()}
+    else:
+        module = encoder.as_module().state_dict()
+        weights = quantise({f"encoder.{name}": tensor for name, tensor in module.items()}, bits)
     folder.tokenizer.write_bytes(encoder.tokenizer.model)
-    folder.write_weights(quantise(weights, bits))
+    folder.write_weights(weights)
     folder.write_config({**sections, "files": folder.digests()})

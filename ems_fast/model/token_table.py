@@ -88,6 +88,16 @@ class TokenTable:
         columns = int(self.rows.shape[1])
         return 2 * columns if self.rows.dtype == np.uint8 else columns
 
+    @property
+    def bits(self) -> int:
+        """Of a stored number."""
+        return 4 if self.rows.dtype == np.uint8 else 8 * self.rows.dtype.itemsize
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """What `of_file` reads."""
+        named = {_NAME: self.rows, f"{_NAME}_scale": self.scales, _PHRASES: self.phrases}
+        return {name: array for name, array in named.items() if array is not None}
+
     @cached_property
     def _begins(self) -> Ints | None:
         """Where the phrases of each first token begin, int64 [V + 1]."""

@@ -310,6 +310,14 @@ def test_a_shipped_model_is_exported_by_its_name(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_what_is_small_stays_as_it_is(phrases_run: Path, tmp_path: Path, bits: int) -> None:
+    first = ems_fast.export(phrases_run, tmp_path / "first", to="ems-fast", bits=bits)
+    again = ems_fast.export(first, tmp_path / "again", to="ems-fast", bits=bits)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (first, again)]
+    assert weights[0] == weights[1]
+
+
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     arguments = ["export", str(run), "--to", "sentence-transformers", "--output", str(output)]
