@@ -65,8 +65,9 @@ def report(
         write_text(page, run_page(histories[0], findings))
         return page
     page = Path(output or "")
-    measured = [_findings(folder, eval_sets, device) for folder in folders]
-    write_text(page, comparison_page(histories, measured, same_text=eval_sets is not None))
+    same_text = eval_sets is not None
+    measured = [_findings(folder, eval_sets, device) for folder in folders if same_text]
+    write_text(page, comparison_page(histories, measured))
     return page
 
 

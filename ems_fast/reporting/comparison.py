@@ -20,21 +20,19 @@ _ORDER = ("model", "data", "objective", "optimizer", "batches", "limits")
 _EQUAL = 0.05  # percentage points, less than which is no difference to show
 
 
-def comparison_page(
-    histories: Sequence[History], measured: Sequence[Findings], *, same_text: bool
-) -> str:
+def comparison_page(histories: Sequence[History], measured: Sequence[Findings]) -> str:
     """The page.
 
     Args:
         histories: of the runs, the first of which the others are compared with.
-        measured: what was found with each.
-        same_text: it was found on the same sentences.
+        measured: what was found with each on the same sentences; none: each run's own evaluations
+            are shown.
     """
     names = _names(histories)
     legend = "".join(
         f"<li class='{mark_class(at)}'>{escape(name)}</li>" for at, name in enumerate(names)
     )
-    accuracies, note = _accuracies(histories, measured, same_text)
+    accuracies, note = _accuracies(histories, measured)
     found = [
         section("figures", "Figures", _figures(names, histories)),
         section("curves", "Curves", _curves(names, histories)),
@@ -149,10 +147,10 @@ def _curves(names: Sequence[str], histories: Sequence[History]) -> str:
 
 
 def _accuracies(
-    histories: Sequence[History], measured: Sequence[Findings], same_text: bool
+    histories: Sequence[History], measured: Sequence[Findings]
 ) -> tuple[list[dict[str, float]], str]:
     """Percent by language of each run, and what they were measured on."""
-    if same_text:
+    if measured:
         found = [
             {} if one.matrix is None else {k: 100 * v for k, v in one.matrix.means().items()}
             for one in measured

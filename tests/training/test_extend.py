@@ -124,7 +124,9 @@ def test_the_command_prints_the_certificate(
     more = ["50", "--max-steps", "2", "--batch-pairs", "32", "--quiet", "--device", "cpu"]
     assert main(["extend", str(first), *arguments, *more]) == 0
     assert "neighbours kept" in capsys.readouterr().out
-    assert RunFolder(tmp_path / "second").read_metrics()[-1]["keep"] == 0.8
+    folder = RunFolder(tmp_path / "second")
+    assert folder.read_metrics()[-1]["keep"] == 0.8
+    assert "with keep=0.8" in folder.report.read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_extended_is_refused(first: Path, text: Path, tmp_path: Path) -> None:
