@@ -1,7 +1,8 @@
 """Growing a model from few pairs and much text that is not parallel: accuracy after each round.
 
     python benchmarks/bench_grow.py                        # 20,000 pairs, 200,000 lines a side
-    python benchmarks/bench_grow.py --lines 60000 --index exact --steps 200 --rounds 1
+    python benchmarks/bench_grow.py --lines 40000 --index exact --steps 120 --rounds 1
+       --preset static
 
 The text is that of ../shared/corpora: of each language, 1,000 pairs are held out, as many as asked
 for are the seed, and of others the sides are shuffled apart into two files. `--share` of the lines
@@ -120,6 +121,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=400, help="of each training (default: 400)")
     parser.add_argument("--index", default="faiss")
     parser.add_argument("--preset", default="phrases")
-    parser.add_argument("--from-scratch", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--from-scratch", action="store_true")
     parser.add_argument("--work", help="folder for temporary files")
     print(json.dumps(main(parser.parse_args()), indent=1))

@@ -220,7 +220,7 @@ def _grow(parser: argparse.ArgumentParser) -> None:
              "distractors", "device")  # fmt: skip
     _add_options(parser, ems_fast.grow, *names)
     _add_quiet(parser)
-    _add_training(parser)
+    _add_training(parser, ("teacher_weight", "teacher_loss"))
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

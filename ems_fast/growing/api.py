@@ -104,7 +104,7 @@ def grow(
     held_out: _FILES | None = None,
     preset: str | ModelConfig | None = None,
     rounds: int = 2,
-    from_scratch: bool | None = None,
+    from_scratch: bool = False,
     threshold: float | None = None,
     min_gain: float = 0.0,
     index: Index = "exact",
@@ -127,7 +127,7 @@ def grow(
     The output has ``text/`` (held-out and seed pairs), ``round-00/``, ``round-01/``, … (mined pairs
     with their margins, the run, and last ``round.json``), and ``model/``, the best. After an
     interruption the same call goes on with the first round that is not complete, or with more
-    `rounds`. Vectors of one language pair at a time are held in memory.
+    `rounds`. The lines, and the vectors of one language pair at a time, are held in memory.
 
     Args:
         model: the folder of a run or of an exported model, or the name of a shipped one, which
@@ -136,12 +136,12 @@ def grow(
             language pairs share one model.
         output_dir: a new folder, or one that the same call began.
         pairs: parallel files of seed pairs, as `train` takes them; needed without `model`.
-        held_out: parallel files of pairs to judge by; without them a fifth of the seed pairs, at
-            most.
+        held_out: parallel files of pairs to judge by, which `model` was not trained on; without
+            them a fifth of the seed pairs, at most.
         preset: the preset of sizes, or a `ModelConfig`, of models that are trained from scratch.
         rounds: most rounds after the first model.
         from_scratch: train every round's model anew, with a tokenizer of its own text, rather than
-            from the best so far. By default so without `model`.
+            from the best so far.
         threshold: mined pairs have at least this margin. By default that of the best F1 on the
             deciding pairs, hidden among the lines with and without their translations.
         min_gain: a round is accepted if the mean accuracy on the deciding pairs grows by more.
@@ -165,8 +165,7 @@ def grow(
     if launched_ranks() is not None:
         raise InputError("grow: runs in one process, but torchrun started several; start it alone")
     resolve_device(device)
-    scratch = model is None if from_scratch is None else from_scratch
-    sizes = _check_model(model, files, preset, scratch, options, prepare_options or {})
+    sizes = _check_model(model, files, preset, from_scratch, options, prepare_options or {})
     seeds = [] if pairs is None else open_corpora(pairs)
     judges = None if held_out is None else open_corpora(held_out)
     if model is None and not seeds:
@@ -181,7 +180,7 @@ def grow(
         "pairs": [_reader_identity(reader) for reader in seeds],
         "held_out": None if judges is None else [_reader_identity(one) for one in judges],
         "preset": dataclasses.asdict(sizes) if isinstance(sizes, ModelConfig) else sizes,
-        "from_scratch": scratch,
+        "from_scratch": from_scratch,
         "threshold": threshold,
         "min_gain": min_gain,
         "index": index,
@@ -199,8 +198,8 @@ def grow(
             pair: (lines_of(a, text.keys), lines_of(b, text.keys)) for pair, (a, b) in files.items()
         }
         growth = _Growth(
-            output, text, lines, model, sizes, scratch, threshold, min_gain, index, distractors,
-            device, progress, prepare_options or {}, options,
+            output, text, lines, model, sizes, from_scratch, threshold, min_gain, index,
+            distractors, device, progress, prepare_options or {}, options,
         )  # fmt: skip
         with warnings.catch_warnings():  # pairs that are too long are left out by `prepare`
             warnings.simplefilter("ignore", EncodingWarning)
@@ -386,6 +385,8 @@ def _check_model(
     trained = start.config if start is not None and not from_scratch else config
     chosen = trained or named(DEFAULT_MODEL)
     split = split_options(options, split_options(recommended_options(chosen)))
+    weight = split.objective.teacher_weight
+    check(weight == 0, "teacher_weight", weight, "0: the rounds have no teacher")
     split.objective.check_model(chosen)
     split.optimizer.check_model(chosen)
     return sizes

@@ -25,7 +25,7 @@ LANGUAGES = ("de", "fr")
 OPTIONS: dict[str, Any] = {
     "preset": SIZES, "rounds": 1, "held_out_pairs": 60, "distractors": 200, "device": "cpu",
     "progress": False, "prepare_options": {"vocab_size": 400, "valid_pairs": 20},
-    "max_steps": 14, "batch_pairs": 64, "from_scratch": False, "evaluations": 1,
+    "max_steps": 14, "batch_pairs": 64, "evaluations": 1,
 }  # fmt: skip
 
 
@@ -152,11 +152,11 @@ def test_a_training_that_the_user_stops_is_gone_on_with(
 
     with monkeypatch.context() as patch:
         patch.setattr(api, "train", stopped)
-        result = grow(text, tmp_path / "out")
+        result = grow(text, tmp_path / "out", from_scratch=True)
     assert result.interrupted
     assert result.rounds == ()
     assert not (tmp_path / "out" / "model").exists()
-    assert len(grow(text, tmp_path / "out").rounds) == 2
+    assert len(grow(text, tmp_path / "out", from_scratch=True).rounds) == 2
 
 
 def test_a_round_that_is_no_better_is_rejected(
@@ -194,6 +194,7 @@ def test_a_collapsed_model_scores_nothing() -> None:
         ({"min_gain": -1}, "min_gain: got -1"),
         ({"index": "fast"}, "index: got 'fast'"),
         ({"max_step": 3}, "max_step: no such training option"),
+        ({"teacher_weight": 1.0}, "teacher_weight: got 1.0"),
         ({"preset": "huge"}, "model: got 'huge'"),
         ({"model": "no-such-model"}, "neither the folder of a model nor the name"),
         ({"model": "grown", "preset": None, "pairs": None, "prepare_options": None},
