@@ -10,7 +10,8 @@ NINETEEN := ar cs de el es fi fr he hu it ja nl pl pt ru sv tr uk zh
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/encoding/* csrc/shim/*.h python/*.cpp python/*.h tests/cuda/*.cu)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/encoding/* python/*) $(shell find ems_fast -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test test-slow soak gpu-check bench study pretrained lint wheel train-tatoeba clean
+.PHONY: demo test test-slow test-lowest soak fuzz sanitize gpu-check bench study pretrained lint wheel \
+        train-tatoeba clean
 
 demo: $(VENV)/installed build/demo-packages
 	$(BIN)/ems-fast demo --packages build/demo-packages
@@ -26,6 +27,24 @@ test-slow: $(VENV)/tools
 SOAK_MINUTES ?= 30
 soak: $(VENV)/tools
 	EMS_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/pytest -m slow -s tests/reliability tests/training/test_kills.py
+
+# With the oldest releases that pyproject.toml allows (tests/lowest.txt); torch stays as it is.
+LOWEST ?= tests/corpus tests/text tests/files tests/model tests/ops tests/runs tests/encoding \
+          tests/mining tests/filtering tests/exporting tests/training tests/cli
+test-lowest: $(VENV)/lowest
+	$(VENV)/lowest/bin/python -P -m pytest $(LOWEST)
+
+# Hostile input for everything that reads, so many cases (docs/reliability.md). What was tried is kept
+# in ~/.cache/ems-fast/fuzz, and the next call goes on from there.
+CASES ?= 1000000
+fuzz: $(VENV)/tools
+	cd tests && $(abspath $(BIN))/python -m fuzzing --cases $(CASES)
+
+# The CPU kernels and bindings under the sanitizers of gcc and clang, and in valgrind
+# (docs/reliability.md); the tests of SUITES are run.
+SUITES ?= tests/ops tests/alignment tests/model/test_token_table.py tests/training/test_batches.py
+sanitize: $(VENV)/tools
+	tests/sanitize/run.sh $(abspath $(BIN)) build/sanitized $(SUITES)
 
 # On a machine with a GPU, in ten minutes: is it right, and how fast is what (docs/gpu.md). Fails unless
 # the kernels are active; a skipped test is a failure. It uses GPU_PYTHON as it is and downloads
@@ -84,6 +103,16 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	$(BIN)/python -m pip install --quiet dist/*.whl
+	touch $@
+
+# An environment of its own, on top of the tools': what tests/lowest.txt names goes before theirs.
+$(VENV)/lowest: $(VENV)/tools tests/lowest.txt
+	rm -rf $@
+	$(BIN)/python -m venv --without-pip $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth
+	$(BIN)/python -m pip --python $@/bin/python install --quiet --no-deps --ignore-installed \
+	  --requirement tests/lowest.txt
 	touch $@
 
 # What tests and benchmarks need, the libraries that models are exported to among it.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import stat
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,18 @@ def test_progress_is_not_written_through_a_link(tmp_path: Path, table_run: Path)
             ems_fast.load(table_run), tmp_path / "a.txt", tmp_path / "a.npy", progress=False
         )
     assert victim.read_text() == "mine"
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed() -> None:
+    """tests/lowest.txt has all that is always needed but torch, whose wheels need others."""
+    allowed, needed = {}, set()
+    for requirement in requires("ems-fast") or ():
+        match = re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)(.*)", requirement)
+        if match:
+            assert allowed.setdefault(match[1], match[2]) == match[2]  # the extra test's, too
+            needed |= set() if match[3] else {match[1]}
+    lines = Path(__file__).with_name("lowest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert needed - {"torch"} <= tested.keys()
+    for name, version in tested.items():
+        assert re.fullmatch(re.escape(allowed[name]) + r"(\.0)*", version)

@@ -248,7 +248,8 @@ def fit_threshold(
     best = int(np.where(last, f1, -1.0).argmax())
     threshold = ranked[best]
     if best + 1 < len(ranked):
-        middle = ranked[best] / 2 + ranked[best + 1] / 2
+        half = ranked.dtype.type(0.5)  # of their dtype, as a Python number is not before NumPy 2
+        middle = ranked[best] * half + ranked[best + 1] * half
         # Between neighbouring floats there is no middle; rounding must not let the lower one in.
         threshold = middle if ranked[best + 1] < middle <= ranked[best] else ranked[best]
     return Threshold(

@@ -82,7 +82,8 @@ def _strings(fields: Any, prefix: str = "") -> list[str]:
         if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
             names.append(prefix + column.name)
         elif types.is_struct(kind):
-            names += _strings(kind.fields, f"{prefix}{column.name}.")
+            inner = [kind.field(i) for i in range(kind.num_fields)]
+            names += _strings(inner, f"{prefix}{column.name}.")
     return names
 
 
