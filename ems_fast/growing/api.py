@@ -422,7 +422,7 @@ def _opened(output: Path, identity: dict[str, Any]) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"output_dir: {output} cannot be made ({error.strerror})") from error
     with lock:
-        lock_output(lock, output, "output folder")
+        lock_output(lock, output / "lock", output, "output folder")
         if before and before != identity:
             other = ", ".join(key for key in identity if before.get(key) != identity[key])
             raise InputError(

@@ -119,7 +119,7 @@ def plan(
         minutes: of the run that is planned.
         model: the preset to plan for.
         probe_minutes: about the most that the probe may take; it takes less on little text.
-        device: as in `train`.
+        device: ``cpu``, ``cuda``…; None takes a GPU if there is one.
         languages: as in `prepare`.
         tags: as in `prepare`.
 
