@@ -120,8 +120,8 @@ def plan(
         model: the preset to plan for.
         probe_minutes: about the most that the probe may take; it takes less on little text.
         device: ``cpu``, ``cuda``…; None takes a GPU if there is one.
-        languages: as in `prepare`.
-        tags: as in `prepare`.
+        languages: languages of files that do not say: ``en-de``, or ``en-{stem}`` by file name.
+        tags: keep only lines of TSV files with one of these tags.
 
     Raises:
         InputError: an argument or a file cannot be used.
